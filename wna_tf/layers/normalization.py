@@ -1,0 +1,122 @@
+"""Normalization by the statistics of a batch."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+STATISTICS = ("moving", "batch")
+
+
+def normalize(inputs: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalizes every feature over axis 0 to mean 0 and variance 1.
+
+    Args:
+        inputs: [batch, ...]; every feature shape but the batch must be known.
+        epsilon: Added to the variance.
+
+    Returns:
+        The normalized inputs [batch, ...], and the mean [...] and biased variance [...].
+    """
+    shape, features = tf.shape(inputs), math.prod(inputs.shape[1:])
+    if inputs.dtype == tf.float64:  # The fused operation has no kernel for it.
+        mean, variance = tf.nn.moments(inputs, [0])
+        return (inputs - mean) * tf.math.rsqrt(variance + epsilon), mean, variance
+    # One fused operation each way: a chain of small ones takes 2.7 times as long. It normalizes
+    # over all axes but the last, hence one "channel" for each feature.
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=tf.reshape(inputs, [-1, 1, 1, features]),
+        scale=tf.ones([features]),
+        offset=tf.zeros([features]),
+        mean=tf.zeros([0]),
+        variance=tf.zeros([0]),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    count = tf.cast(shape[0], variance.dtype)
+    variance *= tf.maximum(count - 1, 1) / count  # The operation returns the unbiased one.
+    return (
+        tf.reshape(outputs, shape),
+        tf.reshape(mean, inputs.shape[1:]),
+        tf.reshape(variance, inputs.shape[1:]),
+    )
+
+
+@keras.saving.register_keras_serializable("wna_tf")
+class BatchStatisticsNormalization(keras.layers.Layer):
+    """Normalization over axis 0 alone: one mean and variance per position and channel.
+
+    There is neither scale nor offset, and the variance is the biased one. Derivatives pass
+    through both moments. Inputs and outputs are [batch, ...]. Training normalizes by the batch;
+    inference normalizes by moving statistics, so that a prediction does not depend on the other
+    examples of its batch. Under a distribution strategy each replica normalizes by its own part
+    of the batch, and the moving statistics are averaged over replicas.
+    Source: public code of Boopathy and Fiete (2022).
+
+    Args:
+        momentum: Weight of the past in the moving statistics, in [0, 1).
+        epsilon: Added to the variance.
+        statistics: Statistics used at inference: `"moving"`, or `"batch"` as in the public code,
+            where a prediction depends on its neighbours.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `momentum` or `statistics` is not as above.
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        epsilon: float = 1e-6,
+        statistics: str = "moving",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"Expected 0 <= momentum < 1. Received: momentum={momentum}")
+        if statistics not in STATISTICS:
+            raise ValueError(
+                f"Expected statistics to be one of {', '.join(STATISTICS)}. "
+                f"Received: statistics={statistics!r}"
+            )
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.statistics = statistics
+
+    def build(self, input_shape):
+        shape = tuple(input_shape[1:])
+        if None in shape:
+            raise ValueError(
+                "Expected inputs whose shape is known but for the batch, since every position "
+                f"has its own statistics. Received: input_shape={tuple(input_shape)}"
+            )
+        # Replicas must not assign their own values: Keras leaves variables out of step then.
+        options = {"trainable": False, "autocast": False, "aggregation": "mean"}
+        self.moving_mean = self.add_weight(
+            name="moving_mean", shape=shape, initializer="zeros", **options
+        )
+        self.moving_variance = self.add_weight(
+            name="moving_variance", shape=shape, initializer="ones", **options
+        )
+
+    def call(self, inputs, training=None):
+        if not training and self.statistics == "moving":
+            mean = tf.cast(self.moving_mean.value, inputs.dtype)
+            variance = tf.cast(self.moving_variance.value, inputs.dtype)
+            return (inputs - mean) * tf.math.rsqrt(variance + self.epsilon)
+        outputs, mean, variance = normalize(inputs, self.epsilon)
+        if training:
+            for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                value = tf.cast(value, moving.dtype)
+                moving.assign(moving + (1 - self.momentum) * (value - moving))
+        return outputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "statistics": self.statistics,
+        }
