@@ -1,0 +1,97 @@
+"""Learning rules, each a row of one table."""
+
+import dataclasses
+
+from wna_tf import feedback as feedback_sources
+
+NETWORKS = ("current", "initial")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A learning rule: three choices in one form.
+
+    With `d_l = D_l^T A_{l+1}^T(d_{l+1}; V_{l+1})` the delta of block l, its update direction is
+    `dW_l = d_l (outer) p_{l-1}`. The error at the output is always the current network's.
+
+    Attributes:
+        feedback: `V`, the source of the weights that carry deltas back: a name in
+            `feedback.SOURCES`, or a `Feedback`.
+        derivative: `D`, the network at which the derivatives of activations and of every other
+            map that is not affine are taken: `"current"` or `"initial"`.
+        activity: `p`, the network whose presynaptic activity is read: `"current"` or `"initial"`.
+
+    Raises:
+        ValueError: If a choice is unknown.
+    """
+
+    feedback: feedback_sources.Feedback
+    derivative: str
+    activity: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "feedback", feedback_sources.get(self.feedback))
+        for field in ("derivative", "activity"):
+            if getattr(self, field) not in NETWORKS:
+                raise ValueError(
+                    f"Expected {field} to be one of {', '.join(NETWORKS)}. "
+                    f"Received: {field}={getattr(self, field)!r}"
+                )
+
+
+_RULES = {
+    #                                 feedback  derivative  activity
+    "backprop": Rule("current", "current", "current"),
+    "align_zero": Rule("initial", "initial", "initial"),
+    "align_ada": Rule("initial", "initial", "current"),
+    "align_prop": Rule("initial", "current", "current"),
+    "feedback_alignment": Rule("random", "current", "current"),
+    "direct_feedback_alignment": Rule("direct", "current", "current"),
+    "readout": Rule("none", "current", "current"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the name of every rule."""
+    return tuple(_RULES)
+
+
+def get(identifier: "str | dict | Rule") -> Rule:
+    """Returns a rule.
+
+    Args:
+        identifier: A name, a `Rule`, or what `serialize` returns.
+
+    Raises:
+        ValueError: If it is none of these; the message lists the names.
+    """
+    if isinstance(identifier, Rule):
+        return identifier
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    if identifier in names():
+        return _RULES[identifier]
+    raise ValueError(f"Expected a rule, one of {', '.join(_RULES)}. Received: rule={identifier!r}")
+
+
+def serialize(rule: Rule) -> dict:
+    """Returns a rule as a dict of plain values."""
+    return {
+        "feedback": feedback_sources.serialize(rule.feedback),
+        "derivative": rule.derivative,
+        "activity": rule.activity,
+    }
+
+
+def deserialize(config: dict) -> Rule:
+    """Returns the rule of a dict made by `serialize`.
+
+    Raises:
+        ValueError: If the dict does not have exactly the fields of a rule.
+    """
+    fields = [field.name for field in dataclasses.fields(Rule)]
+    if sorted(config) != sorted(fields):
+        raise ValueError(
+            f"Expected a rule with the fields {', '.join(fields)}. Received: {config!r}"
+        )
+    return Rule(**config)
