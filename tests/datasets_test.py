@@ -1,0 +1,357 @@
+"""Splits, batches and loading: against index arithmetic, NumPy, and the data read another way."""
+
+import math
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wna_tf import datasets
+from wna_tf.datasets import pipeline
+
+PREPARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
+STATM = pathlib.Path("/proc/self/statm")
+needs_prepared = pytest.mark.skipif(not PREPARED.is_dir(), reason="needs shared/data/tfds")
+
+
+def positions_source(size, offset=0):
+    """A source whose inputs are the positions themselves, so that batches tell what they hold."""
+
+    def fetch(positions):
+        x = tf.cast(positions[:, None] + offset, tf.float32)
+        return x, 2 * x
+
+    return pipeline.Source(size, fetch)
+
+
+def split(n=60, batch_size=7, validation_size=10, **kwargs):
+    test = positions_source(13, offset=1000)
+    return pipeline.split(positions_source(n), test, batch_size, validation_size, **kwargs)
+
+
+def inputs(dataset):
+    """One pass over a dataset, its inputs in one flat list."""
+    return np.concatenate([x.numpy().ravel() for x, _ in dataset]).tolist()
+
+
+def one_error_line(error):
+    message = str(error.value)
+    assert message.startswith("Expected ") and "Received: " in message and "\n" not in message
+    return message
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_split_is_first_n_with_ceil_many_batches(draws):
+    n = draws.draw(st.integers(2, 80), "n")
+    validation_size = draws.draw(st.integers(0, n - 1), "validation_size")
+    remaining = n - validation_size
+    batch_size = draws.draw(st.integers(1, remaining), "batch_size")
+    data_limit = draws.draw(st.none() | st.integers(1, remaining), "data_limit")
+    data = split(n, batch_size, validation_size, data_limit=data_limit)
+
+    n_train = data_limit or remaining
+    positions = {
+        "train": list(range(validation_size, validation_size + n_train)),
+        "validation": list(range(validation_size)),
+        "test": list(range(1000, 1013)),
+    }
+    assert sorted(inputs(data.train)) == positions["train"]
+    assert inputs(data.test) == positions["test"]
+    if validation_size:
+        assert inputs(data.validation) == positions["validation"]
+    else:
+        assert data.validation is None
+    assert data.sizes == {name: len(some) for name, some in positions.items()}
+
+    divides = data_limit is None or data_limit % batch_size == 0
+    assert data.batch_size == (batch_size if divides else math.gcd(data_limit, batch_size))
+    for dataset, size in zip(data, data.sizes.values(), strict=True):
+        if dataset is not None:
+            lengths = [len(x) for x, _ in dataset]
+            assert len(dataset) == len(lengths) == math.ceil(size / data.batch_size)
+            assert set(lengths[:-1]) <= {data.batch_size}
+
+
+def test_inputs_stay_with_their_targets():
+    for dataset in split():
+        for x, y in dataset:
+            np.testing.assert_array_equal(y, 2 * x)
+
+
+def test_epochs_differ_and_the_seed_reproduces_them():
+    first, same, other = (split(seed=seed).train for seed in (5, 5, 6))
+    epochs = [inputs(first) for _ in range(3)]
+    assert epochs == [inputs(same) for _ in range(3)]
+    assert len({tuple(epoch) for epoch in [*epochs, inputs(other)]}) == 4
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
+
+
+def test_shuffling_is_uniform_over_the_whole_set():
+    # A buffer shorter than the set would keep the last examples out of the first batch.
+    train = split(n=50, batch_size=10, validation_size=0).train
+    means = [np.mean(next(iter(train))[0]) for _ in range(200)]
+    # The mean of 10 of 0 .. 49 without replacement has variance (50 + 1) (50 - 10) / (12 * 10).
+    assert abs(np.mean(means) - 24.5) < 5 * np.sqrt(51 * 40 / 120 / 200)
+
+
+def test_shapes_follow_the_source_not_images():
+    # A sequence task: inputs and targets [batch, T, 1].
+    sequences = pipeline.Source(30, lambda i: (tf.zeros([len(i), 100, 1]),) * 2)
+    data = pipeline.split(sequences, sequences, batch_size=10, validation_size=0)
+    assert data.input_shape == (100, 1) and data.num_classes == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"batch_size": 51},
+        {"batch_size": 10.0},
+        {"batch_size": True},
+        {"validation_size": -1},
+        {"validation_size": 60},
+        {"validation_size": "10"},
+        {"data_limit": 0},
+        {"data_limit": 51},
+        {"data_limit": 7.5},
+        {"seed": 1.5},
+        {"seed": -1},
+        {"seed": None},
+    ],
+    ids=str,
+)
+def test_wrong_numbers_are_refused(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError) as error:
+        split(**wrong)
+    message = one_error_line(error)
+    assert message.startswith(f"Expected {name} ")
+    assert message.endswith(f"Received: {name}={value!r}")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 255), st.integers(2, 12), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_images_are_scaled_and_targets_centred(maximum, num_classes, channels, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, maximum + 1, [9, 3, 5, channels], dtype=np.uint8)
+    labels = rng.integers(0, num_classes, 9)
+    source = pipeline.image_source(images, labels, num_classes, maximum)
+    data = pipeline.split(source, source, batch_size=4, validation_size=0)
+
+    x, y = (np.concatenate(parts) for parts in zip(*data.test.as_numpy_iterator(), strict=True))
+    assert x.dtype == y.dtype == np.float32
+    assert x.min() >= 0 and x.max() <= 1
+    np.testing.assert_allclose(x, images / maximum, rtol=1e-6)
+    np.testing.assert_allclose(y, np.eye(num_classes)[labels] - 1 / num_classes, atol=1e-6)
+    assert data.input_shape == (3, 5, channels) and data.num_classes == num_classes
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="needs Linux's /proc")
+def test_splits_share_the_images_in_memory():
+    def megabytes():
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    images = np.ones([200, 1024, 1024, 1], np.uint8)  # 200 MiB.
+    before = megabytes()
+    source = pipeline.image_source(images, np.zeros(200, int), 10)
+    for dataset in pipeline.split(source, source, batch_size=1, validation_size=10):
+        next(iter(dataset))
+    assert megabytes() - before < 300
+
+
+def test_digits_are_those_of_scikit_learn():
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    data = datasets.load("digits", batch_size=50)
+    assert data.sizes == {"train": 1200, "validation": 300, "test": 297}
+    assert data.input_shape == (8, 8, 1) and data.num_classes == 10
+    for dataset, first in ((data.validation, 0), (data.test, 1500)):
+        for x, y in dataset:
+            some = slice(first, first := first + len(x))
+            np.testing.assert_array_equal(x.numpy().reshape(-1, 64), images[some] / 16)
+            np.testing.assert_array_equal(np.argmax(y, -1), labels[some])
+            np.testing.assert_allclose(tf.reduce_sum(y, -1), 0, atol=1e-6)
+
+
+def test_load_passes_every_argument_on():
+    train, validation, test = data = datasets.load(
+        "digits", batch_size=100, validation_size=50, data_limit=45, seed=3
+    )
+    assert data.batch_size == 5 and data.sizes == {"train": 45, "validation": 50, "test": 297}
+    assert (len(train), len(validation), len(test)) == (9, 10, 60)
+    assert datasets.load("digits", validation_size=0).validation is None
+    orders = [
+        np.concatenate([y for _, y in datasets.load("digits", seed=seed).train]) for seed in (3, 4)
+    ]
+    assert (orders[0] != orders[1]).any()
+
+
+def test_names_are_sorted_and_an_unknown_one_is_refused():
+    assert datasets.names() == ["cifar10", "digits", "kmnist"]
+    with pytest.raises(ValueError) as error:
+        datasets.load("mnist")
+    assert one_error_line(error) == (
+        "Expected name to be one of ['cifar10', 'digits', 'kmnist']. Received: name='mnist'"
+    )
+
+
+@pytest.mark.parametrize("name", ["digits", "kmnist"])
+def test_data_dir_must_be_a_directory(name, tmp_path):
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "missing", tmp_path / "file"):
+        with pytest.raises(FileNotFoundError) as error:
+            datasets.load(name, data_dir=wrong)
+        assert str(wrong) in one_error_line(error)
+
+
+def test_import_leaves_the_libraries_of_the_data_alone():
+    # Keras imports scikit-learn itself, though not its data sets.
+    code = (
+        "import sys, wna_tf.datasets;"
+        "assert not {'sklearn.datasets', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    root = pathlib.Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+# What follows reads, or fails to read, prepared files of TensorFlow Datasets.
+
+
+@needs_prepared
+@pytest.mark.parametrize("name, shape", [("cifar10", (32, 32, 3)), ("kmnist", (28, 28, 1))])
+def test_prepared_sets_are_those_of_tfds(name, shape, capfd):
+    data = datasets.load(name, data_dir=PREPARED)
+    assert capfd.readouterr().out == ""
+    assert data.sizes == {"train": 3000, "validation": 5000, "test": 2000}
+    assert data.input_shape == shape and data.num_classes == 10
+
+    import tensorflow_datasets as tfds
+
+    for ours, official in ((data.validation, "train[:5000]"), (data.test, "test")):
+        reference = tfds.load(
+            name, split=official, data_dir=PREPARED, download=False, as_supervised=True
+        ).batch(100)
+        assert len(ours) == len(reference)
+        for (x, y), (images, labels) in zip(ours, reference, strict=True):
+            np.testing.assert_allclose(x, images / 255, rtol=1e-6)
+            np.testing.assert_array_equal(np.argmax(y, -1), labels)
+
+    def labels_seen(train):
+        return np.bincount(np.concatenate([np.argmax(y, -1) for _, y in train]), minlength=10)
+
+    rest = tfds.load(name, split="train[5000:]", data_dir=PREPARED, download=False)
+    expected = np.bincount([example["label"] for example in rest.as_numpy_iterator()])
+    np.testing.assert_array_equal(labels_seen(data.train), expected)
+
+
+@pytest.fixture
+def tfds_images():
+    from wna_tf.datasets import tfds_images
+
+    return tfds_images
+
+
+@pytest.mark.parametrize("name", ["cifar10", "kmnist"])
+def test_missing_data_without_network_is_one_line_at_once(name, tmp_path, tfds_images, monkeypatch):
+    probed = []
+    monkeypatch.setattr(tfds_images, "_answers", lambda *address: probed.append(address))
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError) as error:
+        datasets.load(name, data_dir=tmp_path)
+    assert time.monotonic() - start < 10
+    hosts = {"cifar10": ("www.cs.toronto.edu", 443), "kmnist": ("codh.rois.ac.jp", 80)}
+    assert probed == [hosts[name]]
+    message = one_error_line(error)
+    assert str(tmp_path / name) in message and hosts[name][0] in message
+    assert not any(tmp_path.iterdir())
+
+
+def refuse(*_, **__):
+    raise ConnectionRefusedError
+
+
+@pytest.mark.parametrize(
+    "connect, answers",
+    [
+        (lambda *_, **__: socket.socket(), True),
+        (refuse, False),
+        (lambda *_, **__: time.sleep(5), False),  # A name server that does not answer.
+    ],
+    ids=["open", "refused", "hanging"],
+)
+def test_probe_takes_its_time_out_at_most(connect, answers, tfds_images, monkeypatch):
+    monkeypatch.setattr(tfds_images, "_PROBE_SECONDS", 0.5)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    start = time.monotonic()
+    assert tfds_images._answers("host", 80) is answers
+    assert time.monotonic() - start < 2
+
+
+@pytest.fixture
+def online(tfds_images, monkeypatch):
+    """Returns a function that puts another in the place of TFDS's download."""
+    monkeypatch.setattr(tfds_images, "_answers", lambda *_: True)
+    builder = type(tfds_images.tfds.builder("kmnist"))
+    return lambda download: monkeypatch.setattr(builder, "download_and_prepare", download)
+
+
+@needs_prepared
+def test_missing_data_is_downloaded(tmp_path, online, capsys):
+    def download(builder, download_config):
+        print("Dataset kmnist downloaded and prepared")
+        shutil.copytree(PREPARED / "kmnist", tmp_path / "kmnist")
+        type(builder).__init__(builder, data_dir=tmp_path)  # Metadata, as after a real download.
+
+    online(download)
+    assert datasets.load("kmnist", data_dir=tmp_path).sizes["test"] == 2000
+    assert capsys.readouterr().out == ""
+
+
+def test_failed_download_is_one_line(tmp_path, online):
+    def download(builder, download_config):
+        raise ConnectionError("cut\noff")
+
+    online(download)
+    with pytest.raises(ValueError) as error:
+        datasets.load("kmnist", data_dir=tmp_path)
+    message = one_error_line(error)
+    assert message.startswith("Expected to download kmnist from codh.rois.ac.jp")
+    assert message.endswith("Received: ConnectionError: cut off")
+
+
+def halve(path):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+
+
+@needs_prepared
+@pytest.mark.parametrize(
+    "file, damage",
+    [
+        ("kmnist-train.tfrecord-00000-of-00001", halve),
+        ("kmnist-test.tfrecord-00000-of-00001", lambda path: path.write_bytes(b"")),
+        ("kmnist-test.tfrecord-00000-of-00001", lambda path: path.write_bytes(b"noise" * 1000)),
+        ("kmnist-test.tfrecord-00000-of-00001", lambda path: path.unlink()),
+        ("dataset_info.json", halve),
+    ],
+    ids=["truncated", "empty", "noise", "missing", "metadata"],
+)
+def test_damaged_files_are_one_line(file, damage, tmp_path):
+    shutil.copytree(PREPARED / "kmnist", tmp_path / "kmnist")
+    damage(next(tmp_path.glob(f"kmnist/*/{file}")))
+    with pytest.raises(ValueError) as error:
+        datasets.load("kmnist", data_dir=tmp_path)
+    message = one_error_line(error)
+    assert "kmnist" in message and str(tmp_path) in message and len(message) < 400
+    assert error.value.__cause__ is not None

@@ -1,0 +1,177 @@
+"""The configuration of a run: defaults, help, validation, and what a run directory records."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def _option(default: Any, help: str, **metadata: Any) -> Any:
+    """Declares a field with its help and what values it takes.
+
+    Args:
+        default: Its default; a field whose default is None may stay None.
+        help: One line.
+        **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum` and
+            `above` (bounds, inclusive and exclusive), `choices`, `grid` (whether a comma list of
+            values makes a grid of runs), `many` (whether the value is a tuple).
+    """
+    metadata.setdefault("kind", type(default))
+    return dataclasses.field(default=default, metadata={"help": help} | metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that determines the result of a run.
+
+    Raises:
+        ValueError: If a value is of the wrong type or out of range.
+    """
+
+    rule: str = _option("align_ada", "learning rule", grid=True)
+    dataset: str = _option("digits", "data set")
+    data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
+    validation_size: int | None = _option(
+        None, "training examples set aside for validation", kind=int, minimum=1
+    )
+    data_limit: int | None = _option(
+        None, "number of examples to train on", kind=int, minimum=1, grid=True
+    )
+    model: str = _option("mlp", "network")
+    width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
+    depth: int = _option(3, "hidden blocks of an mlp", minimum=0)
+    strides: tuple[int, ...] = _option(
+        (1, 2, 2), "stride of each block of a cnn", kind=int, minimum=1, many=True
+    )
+    parameterization: str = _option(
+        "ntk", "size of weights and outputs", choices=("ntk", "standard")
+    )
+    normalize: bool = _option(True, "whether blocks normalize by batch statistics")
+    activation: str = _option("relu", "activation")
+    statistics: str = _option(
+        "moving",
+        "statistics that normalize at evaluation; batch is the paper's code",
+        choices=("moving", "batch"),
+    )
+    optimizer: str = _option("sgd", "optimizer", choices=("sgd", "adam"))
+    learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
+    loss: str = _option("mse", "loss, by its Keras name")
+    batch_size: int = _option(100, "examples a step", minimum=1)
+    epochs: int = _option(10, "passes over the training data", minimum=1)
+    seed: int = _option(
+        99, "seed of weights, feedback weights and data order", minimum=0, grid=True
+    )
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (value is None and field.default is None):
+                values = value if field.metadata.get("many") else (value,)
+                _check(field, value, values)
+
+    @property
+    def name(self) -> str:
+        """Name of its run directory: the grid's fields, and a digest of all fields."""
+        parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
+        if self.data_limit is not None:
+            parts.append(f"limit{self.data_limit}")
+        digest = hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return "_".join([*parts, digest[:8]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the configuration that `Config.to_dict` wrote.
+
+    Raises:
+        ValueError: If a field is unknown or a value is wrong.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
+    return Config(
+        **{
+            name: tuple(value) if fields[name].metadata.get("many") else value
+            for name, value in values.items()
+        }
+    )
+
+
+def parse(field: dataclasses.Field, text: str) -> list[Any]:
+    """Parses what the command line gives for a field.
+
+    Args:
+        field: A field of `Config`.
+        text: One value, or a comma list of values if the field takes one; "" is None.
+
+    Returns:
+        The field's values: more than one for a grid.
+
+    Raises:
+        ValueError: If a value cannot be parsed.
+    """
+    kind, is_list = field.metadata["kind"], {"many", "grid"} & set(field.metadata)
+    if text == "" and field.default is None:
+        return [None]
+    try:
+        values = [kind(part) for part in (text.split(",") if is_list else [text])]
+    except ValueError:
+        raise ValueError(
+            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={text!r}"
+        ) from None
+    return [tuple(values)] if field.metadata.get("many") else values
+
+
+def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
+    """Returns a configuration for every combination of values.
+
+    Args:
+        grid: Values by field; the last field varies fastest.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    configs = [
+        Config(**dict(zip(grid, values, strict=True)))
+        for values in itertools.product(*grid.values())
+    ]
+    return list(dict.fromkeys(configs))
+
+
+def _describe(field: dataclasses.Field) -> str:
+    metadata = field.metadata
+    if "choices" in metadata:
+        return f"one of {', '.join(metadata['choices'])}"
+    noun = {int: "an integer", float: "a number", bool: "true or false", str: "a name"}
+    bounds = [f"at least {metadata['minimum']}"] if "minimum" in metadata else []
+    bounds += [f"above {metadata['above']}"] if "above" in metadata else []
+    return " ".join([noun[metadata["kind"]], *bounds])
+
+
+def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
+    """Raises a ValueError unless every one of a field's values is as the field declares."""
+    kind, metadata = field.metadata["kind"], field.metadata
+
+    def is_valid(item: Any) -> bool:
+        if isinstance(item, bool) != (kind is bool):
+            return False
+        if not isinstance(item, (int, float) if kind is float else kind):
+            return False
+        if kind is float and not math.isfinite(item):
+            return False
+        if "choices" in metadata and item not in metadata["choices"]:
+            return False
+        return not ("minimum" in metadata and item < metadata["minimum"]) and not (
+            "above" in metadata and item <= metadata["above"]
+        )
+
+    if not values or not all(map(is_valid, values)):
+        raise ValueError(
+            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
+        )

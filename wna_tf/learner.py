@@ -1,0 +1,234 @@
+"""The Learner: a Keras model that trains a network by a learning rule."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from wna_tf import engine, feedback, maps, rules
+from wna_tf.program import Evaluation
+
+
+@keras.saving.register_keras_serializable("wna_tf")
+class Learner(keras.Model):
+    """A network that learns by a rule, with everything else as in Keras.
+
+    The learner owns what the rule needs: the weights at initialization, which are the network's
+    as it is when wrapped, and the feedback weights. The network itself stays clean: it can be
+    used, saved and exported alone.
+
+    ```python
+    learner = wna_tf.Learner(network, rule="align_ada")
+    learner.compile(optimizer=keras.optimizers.SGD(2.0), loss="mse", metrics=["accuracy"])
+    learner.fit(train, validation_data=validation, epochs=10)
+    ```
+
+    Args:
+        network: A built functional or sequential Keras model.
+        rule: Name of a rule, a `Rule`, or its serialized dict.
+        seed: Seed of random feedback weights.
+        **kwargs: Arguments of `keras.Model`.
+
+    Raises:
+        ValueError: If the rule is unknown, or the network has a layer that no rule trains rightly.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        rule: str | dict | rules.Rule = "align_ada",
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.rule = rules.get(rule)
+        self.seed = seed
+        self.network = network
+        self._program = maps.trace(network)
+        self._learned = list(network.trainable_variables)
+        self.initial_weights = [
+            self._add_own_weight(
+                f"initial_weight_{index}",
+                variable.shape,
+                lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
+                variable.dtype,
+            )
+            for index, variable in enumerate(self._learned)
+        ]
+        self._own = tuple(self.rule.feedback.own(self._program))
+        self.feedback_weights = [
+            self._add_own_weight(
+                f"feedback_weight_{index}",
+                own.shape,
+                feedback.reseed(own.initializer, seed, index),
+                own.maps[0].kernel.dtype,
+            )
+            for index, own in enumerate(self._own)
+        ]
+        self.built = True
+
+    def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str):
+        variable = self.add_weight(
+            name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False
+        )
+        # tf.train.Checkpoint does not see Keras variables in lists, only those in attributes.
+        setattr(self, name, variable)
+        return variable
+
+    def call(self, inputs, training=None):
+        """Returns the output of the network, [batch, ...]."""
+        return self.network(inputs, training=training)
+
+    def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
+        """Configures the learner, as `keras.Model.compile` does.
+
+        Args:
+            *args: Arguments of `keras.Model.compile`.
+            jit_compile: Whether XLA compiles the step. It takes minutes for a deep network, and
+                again for every batch size, so it is off unless asked for.
+            **kwargs: More arguments of `keras.Model.compile`.
+        """
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def export(self, filepath: str, **kwargs) -> None:
+        """Exports the network alone, for inference, as a SavedModel with a dynamic batch.
+
+        Args:
+            filepath: Directory to write.
+            **kwargs: Arguments of `keras.Model.export`.
+        """
+        self.network.export(filepath, **kwargs)
+
+    def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:
+        """Returns the update directions of the rule on one batch, without applying them.
+
+        Args:
+            x: Inputs, [batch, ...].
+            y: Targets, [batch, ...].
+            sample_weight: Weights of the examples, [batch], or None.
+
+        Returns:
+            What the optimizer would receive as gradients, one for each of
+            `trainable_variables`; zeros where the rule does not train a variable.
+        """
+        updates, *_ = self._learn(x, y, sample_weight)
+        return [
+            tf.zeros(variable.shape, variable.dtype) if update is None else update
+            for variable, update in zip(self.trainable_variables, updates, strict=True)
+        ]
+
+    def train_step(self, data) -> dict[str, tf.Tensor]:
+        """Applies the updates of one batch; Keras calls it."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        updates, loss, current = self._learn(x, y, sample_weight)
+        for variable in self.network.non_trainable_variables:
+            value = current.state.get_current_value(variable)
+            if value is not None and id(variable) not in self._program.variables:
+                variable.assign(value)
+        learned = [
+            (update, variable)
+            for update, variable in zip(updates, self.trainable_variables, strict=True)
+            if update is not None
+        ]
+        self.optimizer.apply_gradients(learned)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                # Keras scales the loss for the sum over replicas; the metric is a mean.
+                replicas = tf.distribute.get_strategy().num_replicas_in_sync
+                metric.update_state(loss * replicas, sample_weight=_batch_size(x))
+        y_pred = keras.tree.pack_sequence_as(self._program.output_structure, current.outputs)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _learn(
+        self, x: Any, y: Any, sample_weight: Any
+    ) -> tuple[list[tf.Tensor | None], tf.Tensor, Evaluation]:
+        """Returns the updates, the loss before them, and the current network's evaluation."""
+        inputs = [
+            tf.cast(tensor, spec.dtype)
+            for tensor, spec in zip(keras.tree.flatten(x), self._program.signature, strict=True)
+        ]
+        weights = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
+        frozen = weights | {
+            id(variable): tf.convert_to_tensor(initial.value)
+            for variable, initial in zip(self._learned, self.initial_weights, strict=True)
+        }
+        current = Evaluation(self._program, inputs, weights)
+        networks = {"current": current}
+        if "initial" in (self.rule.derivative, self.rule.activity):
+            networks["initial"] = Evaluation(self._program, inputs, frozen)
+
+        variables = self.trainable_variables
+        with tf.GradientTape() as tape:
+            tape.watch(current.outputs)
+            y_pred = keras.tree.pack_sequence_as(self._program.output_structure, current.outputs)
+            _check_targets(self.loss, y, y_pred)
+            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
+        # A loss depends on variables themselves by regularizers alone.
+        errors, penalties = tape.gradient(scaled_loss, [current.outputs, variables])
+        credit = engine.transpose(
+            self._program,
+            self.rule.feedback,
+            {
+                step: tf.convert_to_tensor(variable.value)
+                for own, variable in zip(self._own, self.feedback_weights, strict=True)
+                for step in own.maps
+            },
+            weights,
+            frozen,
+            networks[self.rule.derivative],
+            networks[self.rule.activity],
+            errors,
+        )
+        updates = [
+            _add(credit.get(id(variable)), penalty)
+            for variable, penalty in zip(variables, penalties, strict=True)
+        ]
+        return updates, loss, current
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "network": keras.saving.serialize_keras_object(self.network),
+            "rule": rules.serialize(self.rule),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        network = keras.saving.deserialize_keras_object(
+            config["network"], custom_objects=custom_objects
+        )
+        return cls(**config | {"network": network})
+
+
+def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | None:
+    """Adds what exists of the two."""
+    if update is None or penalty is None:
+        return penalty if update is None else update
+    return update + penalty
+
+
+def _check_targets(loss: Any, y: Any, y_pred: Any) -> None:
+    """Refuses targets that Keras would broadcast to the outputs' shape in silence."""
+    if not (isinstance(loss, str | keras.losses.Loss) and tf.is_tensor(y_pred)) or y is None:
+        return
+    name = loss if isinstance(loss, str) else loss.name
+    if "sparse" in name:
+        return
+    y = tf.convert_to_tensor(y)
+    message = f"Expected targets of the outputs' shape {y_pred.shape} for the loss {name!r}."
+    if not y.shape.is_compatible_with(y_pred.shape):
+        raise ValueError(f"{message} Received: targets of shape {y.shape}")
+    if not y.shape[1:].is_fully_defined():  # Keras relaxes shapes when it traces a step again.
+        tf.debugging.assert_equal(tf.shape(y), tf.shape(y_pred), message)
+
+
+def _batch_size(x: Any) -> tf.Tensor:
+    return tf.shape(keras.tree.flatten(x)[0])[0]

@@ -1,0 +1,108 @@
+"""Feed-forward networks: multilayer perceptrons and the convolutional networks of the paper."""
+
+from collections.abc import Sequence
+
+import keras
+
+from wna_tf import layers
+
+
+def _block(x, affine, normalize, statistics, activation):
+    """Applies an affine map, its normalization and its activation."""
+    x = affine(x)
+    if normalize:
+        x = layers.BatchStatisticsNormalization(statistics=statistics)(x)
+    return keras.layers.Activation(activation)(x)
+
+
+def _check_sizes(**sizes):
+    for name, size in sizes.items():
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={size!r}")
+
+
+def cnn(
+    input_shape: Sequence[int],
+    num_classes: int,
+    width: int,
+    strides: Sequence[int],
+    parameterization: str = "ntk",
+    normalize: bool = True,
+    activation: str = "relu",
+    statistics: str = "moving",
+) -> keras.Model:
+    """Builds a convolutional network of Boopathy and Fiete (2022).
+
+    Blocks of a 3x3 convolution (SAME padding), batch-statistics normalization and an activation,
+    all of one width; then global average pooling and a dense head. Inputs are
+    [batch, height, width, channels], outputs [batch, num_classes].
+
+    Args:
+        input_shape: Height, width and channels of an image.
+        num_classes: Number of outputs.
+        width: Channels of every block.
+        strides: Stride of each block; their number is the number of blocks.
+        parameterization: `"ntk"` or `"standard"`.
+        normalize: Whether blocks normalize.
+        activation: Name of the activation.
+        statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
+
+    Returns:
+        A functional Keras model.
+
+    Raises:
+        ValueError: If a size is not a positive integer, or a name is unknown.
+    """
+    _check_sizes(width=width, num_classes=num_classes)
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"Expected images of height, width and channels. Received: input_shape={input_shape}"
+        )
+    x = inputs = keras.Input(tuple(input_shape), name="images")
+    for stride in strides:
+        _check_sizes(stride=stride)
+        convolution = layers.Conv2D(width, 3, parameterization, strides=stride, padding="same")
+        x = _block(x, convolution, normalize, statistics, activation)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = layers.Dense(num_classes, parameterization, name="head")(x)
+    return keras.Model(inputs, outputs, name="cnn")
+
+
+def mlp(
+    input_shape: Sequence[int],
+    num_classes: int,
+    width: int,
+    depth: int = 3,
+    parameterization: str = "ntk",
+    normalize: bool = True,
+    activation: str = "relu",
+    statistics: str = "moving",
+) -> keras.Model:
+    """Builds a multilayer perceptron of `depth` hidden blocks of one width and a dense head.
+
+    Inputs are [batch, *input_shape] and are flattened, outputs [batch, num_classes].
+
+    Args:
+        input_shape: Shape of one example.
+        num_classes: Number of outputs.
+        width: Units of every hidden block.
+        depth: Number of hidden blocks; 0 is a linear model.
+        parameterization: `"ntk"` or `"standard"`.
+        normalize: Whether hidden blocks normalize.
+        activation: Name of the activation.
+        statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
+
+    Returns:
+        A functional Keras model.
+
+    Raises:
+        ValueError: If a size is not a positive integer, or a name is unknown.
+    """
+    _check_sizes(width=width, num_classes=num_classes)
+    x = inputs = keras.Input(tuple(input_shape), name="images")
+    x = keras.layers.Flatten()(x)
+    for _ in range(depth):
+        dense = layers.Dense(width, parameterization)
+        x = _block(x, dense, normalize, statistics, activation)
+    outputs = layers.Dense(num_classes, parameterization, name="head")(x)
+    return keras.Model(inputs, outputs, name="mlp")
