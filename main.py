@@ -1,0 +1,97 @@
+"""Trains networks by learning rules: `python main.py --flagfile=flags/digits_width.flags`."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+
+from absl import app, flags, logging
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what TensorFlow's C++ says on import from standard error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+with _quiet():
+    from wna_tf import config, plots, results, sweeps
+
+FIELDS = dataclasses.fields(config.Config)
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("mode", "train", ["train", "report"], "what to do")
+flags.DEFINE_string("run_dir", "checkpoints/runs", "directory of the run directories")
+for field in FIELDS:
+    define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
+    default, text = field.default, field.metadata["help"]
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if "grid" in field.metadata:
+        text += "; a comma list makes a grid"
+    define(
+        field.name,
+        default if define is flags.DEFINE_bool or default is None else str(default),
+        text,
+    )
+
+
+def _configs() -> list[config.Config]:
+    grid = {}
+    for field in FIELDS:
+        value = FLAGS[field.name].value
+        grid[field.name] = (
+            config.parse(field, value or "") if not isinstance(value, bool) else [value]
+        )
+    return config.expand(grid)
+
+
+def train(directory: pathlib.Path) -> None:
+    """Trains the grid of the flags, and reports it."""
+    _report(sweeps.sweep(_configs(), directory), directory)
+
+
+def report(directory: pathlib.Path) -> None:
+    """Reports every finished run in a directory."""
+    _report(results.read_runs(directory), directory)
+
+
+def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
+    table, figure = plots.report(runs, directory)
+    print(f"\nValidation accuracy (%)\n\n{table}\n\nFigure: {figure}")
+
+
+def main(argv: list[str]) -> None:
+    if leftover := argv[1:]:
+        _fail(f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}")
+    try:
+        {"train": train, "report": report}[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
+    except (ValueError, OSError) as error:
+        logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        return _fail(str(error))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

@@ -1,0 +1,123 @@
+"""Run directories: what a run writes and a report reads, each file whole or not at all."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+CONFIG = "config.json"
+HISTORY = "history.csv"
+RESULT = "result.json"
+MODEL = "model.keras"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        directory: Where it is.
+        config: Its configuration, by field.
+        result: Its results, by name.
+        history: A row of metrics for each epoch.
+    """
+
+    directory: pathlib.Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    history: list[dict[str, float]]
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a path beside `path` to write to, and renames it to `path` when that succeeded.
+
+    Args:
+        path: A file or a directory that is to be made; what is there is replaced.
+    """
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield beside
+        if path.is_dir():
+            shutil.rmtree(path)
+        beside.replace(path)
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file atomically."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        ValueError: If it is damaged; the message names it.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"Expected a JSON file. Received: {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"Expected a JSON object. Received: {path}")
+    return values
+
+
+def write_history(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
+    """Writes the history atomically as CSV, a row an epoch."""
+    with replacing(path) as beside, beside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(path: pathlib.Path) -> list[dict[str, float]]:
+    """Reads what `write_history` wrote."""
+    with path.open(newline="") as file:
+        return [
+            {key: float(value) for key, value in row.items() if value != ""}
+            for row in csv.DictReader(file)
+        ]
+
+
+def is_finished(directory: pathlib.Path) -> bool:
+    """Returns whether a run is finished: its result is there, which is written last."""
+    return (directory / RESULT).is_file()
+
+
+def read_run(directory: pathlib.Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+        FileNotFoundError: If a file of it is missing.
+        ValueError: If a file of it is damaged.
+    """
+    return Run(
+        directory,
+        read_json(directory / CONFIG),
+        read_json(directory / RESULT),
+        read_history(directory / HISTORY),
+    )
+
+
+def read_runs(directory: pathlib.Path) -> list[Run]:
+    """Reads the finished runs in a directory, by name.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    runs = [read_run(path.parent) for path in sorted(directory.glob(f"*/{RESULT}"))]
+    if not runs:
+        raise FileNotFoundError(f"Expected a directory of finished runs. Received: {directory}")
+    return runs

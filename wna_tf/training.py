@@ -1,0 +1,146 @@
+"""Training one run from its configuration."""
+
+import math
+import pathlib
+import sys
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wna_tf import callbacks, datasets, models, results, rules
+from wna_tf.config import Config
+from wna_tf.datasets import Data
+from wna_tf.learner import Learner
+
+
+def check(config: Config) -> None:
+    """Checks the names in a configuration, before anything is loaded or written.
+
+    Raises:
+        ValueError: If the rule, the data set, the model, the activation or the loss is unknown.
+    """
+    rules.get(config.rule)
+    models.get(config.model)
+    if config.dataset not in datasets.names():
+        raise ValueError(
+            f"Expected dataset to be one of {', '.join(datasets.names())}. "
+            f"Received: dataset={config.dataset!r}"
+        )
+    for name, module in (("activation", keras.activations), ("loss", keras.losses)):
+        identifier = getattr(config, name)
+        try:
+            module.get(identifier)
+        except ValueError:
+            raise ValueError(
+                f"Expected {name} to be the name of one in keras.{name}s or keras.losses. "
+                f"Received: {name}={identifier!r}"
+            ) from None
+
+
+def load_data(config: Config) -> Data:
+    """Loads the data set of a run."""
+    return datasets.load(
+        config.dataset,
+        batch_size=config.batch_size,
+        data_dir=config.data_dir,
+        validation_size=config.validation_size,
+        data_limit=config.data_limit,
+        seed=config.seed,
+    )
+
+
+def build(config: Config, data: Data) -> Learner:
+    """Builds the compiled learner of a run."""
+    network = models.build(config, data.input_shape, data.num_classes)
+    learner = Learner(network, rule=config.rule, seed=config.seed)
+    optimizers = {
+        "sgd": lambda rate: keras.optimizers.SGD(rate),
+        # The epsilon of the public code.
+        "adam": lambda rate: keras.optimizers.Adam(rate, epsilon=1e-8),
+    }
+    learner.compile(
+        optimizer=optimizers[config.optimizer](config.learning_rate),
+        loss=config.loss,
+        metrics=["accuracy"],
+    )
+    return learner
+
+
+def train(config: Config, directory: pathlib.Path) -> results.Run:
+    """Trains one run and writes its directory.
+
+    The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
+    (the learner) and at last `result.json`. Nothing is written before data and network are there.
+
+    Args:
+        config: The run.
+        directory: Its directory, made if it is not there.
+
+    Returns:
+        The run, as `results.read_run` reads it.
+
+    Raises:
+        ValueError: If the configuration does not fit the data.
+        FileNotFoundError: If the data set is not there.
+    """
+    check(config)
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    data = load_data(config)
+    learner = build(config, data)
+
+    directory.mkdir(parents=True, exist_ok=True)
+    results.write_json(directory / results.CONFIG, config.to_dict())
+    start = time.monotonic()
+    history = learner.fit(
+        data.train,
+        validation_data=data.validation,
+        epochs=config.epochs,
+        shuffle=False,  # The data set shuffles itself.
+        verbose=0,
+        callbacks=[
+            keras.callbacks.TerminateOnNaN(),
+            callbacks.HistoryFile(directory / results.HISTORY),
+            callbacks.Progress(),
+        ],
+    )
+    seconds = time.monotonic() - start
+    with results.replacing(directory / results.MODEL) as beside:
+        learner.save(beside)
+    results.write_json(
+        directory / results.RESULT,
+        _summarize(learner, data, history.history) | {"seconds": seconds},
+    )
+    return results.read_run(directory)
+
+
+def _summarize(learner: Learner, data: Data, history: dict[str, list[float]]) -> dict[str, Any]:
+    """Returns the results of a run: its last epoch, and the one evaluation on test examples."""
+    test = learner.evaluate(data.test, verbose=0, return_dict=True)
+    values = {
+        "train_loss": history["loss"][-1],
+        "train_accuracy": history["accuracy"][-1],
+        "validation_loss": history["val_loss"][-1],
+        "validation_accuracy": history["val_accuracy"][-1],
+        "best_validation_accuracy": max(history["val_accuracy"]),
+        "test_loss": test["loss"],
+        "test_accuracy": test["accuracy"],
+        "chance_accuracy": 1 / data.num_classes,
+    }
+    # JSON has no numbers for what a diverged run gives.
+    values = {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return values | {
+        "epochs": len(history["loss"]),
+        "parameters": learner.network.count_params(),
+        "examples": data.sizes,
+        "batch_size": data.batch_size,
+        "versions": {
+            "python": sys.version.split()[0],
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+    }
