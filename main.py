@@ -7,7 +7,7 @@ import pathlib
 import sys
 import tempfile
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 
 @contextlib.contextmanager
@@ -71,27 +71,20 @@ def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
     print(f"\nValidation accuracy (%)\n\n{table}\n\nFigure: {figure}")
 
 
-def main(argv: list[str]) -> None:
-    if leftover := argv[1:]:
-        _fail(f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}")
+def run(argv: list[str]) -> None:
+    """Parses the flags and does what they say; a mistake ends with one line and status 2."""
     try:
-        {"train": train, "report": report}[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
-    except (ValueError, OSError) as error:
+        if leftover := FLAGS(argv)[1:]:
+            raise ValueError(
+                f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
+            )
+        modes = {"train": train, "report": report}
+        modes[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
+    except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
-    sys.exit(2)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        return _fail(str(error))
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    run(sys.argv)

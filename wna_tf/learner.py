@@ -89,12 +89,13 @@ class Learner(keras.Model):
             **kwargs: More arguments of `keras.Model.compile`.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
+        if self.optimizer is not None and not self.optimizer.built:
+            # Keras would build it for the variables of the first step, which may not be all.
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
 
     def export(self, filepath: str, **kwargs) -> None:
         """Exports the network alone, for inference, as a SavedModel with a dynamic batch.

@@ -1,0 +1,84 @@
+"""Configurations: parsing, grids, validation and records."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wna_tf import config
+from wna_tf.config import Config
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+@given(
+    st.builds(
+        Config,
+        width=st.integers(1, 1000),
+        learning_rate=st.floats(1e-6, 100),
+        data_limit=st.none() | st.integers(1, 1000),
+        strides=st.lists(st.integers(1, 4), min_size=1, max_size=7).map(tuple),
+        normalize=st.booleans(),
+    )
+)
+def test_a_record_gives_the_configuration_back(original):
+    assert config.from_dict(json.loads(json.dumps(original.to_dict()))) == original
+
+
+def test_names_differ_where_any_field_does():
+    names = {Config().name, Config(epochs=3).name, Config(width=3).name, Config(strides=(1,)).name}
+    assert len(names) == 4
+    assert Config(width=8, learning_rate=0.05).name.startswith("align_ada_width8_rate0.05_seed99_")
+
+
+def test_comma_lists_make_a_grid():
+    grid = {
+        name: config.parse(FIELDS[name], text)
+        for name, text in [
+            ("rule", "backprop,align_ada"),
+            ("width", "8,16,8"),
+            ("strides", "1,2"),
+            ("data_limit", ""),
+        ]
+    }
+    configs = config.expand(grid)
+    assert [(c.rule, c.width) for c in configs] == [
+        ("backprop", 8),
+        ("backprop", 16),
+        ("align_ada", 8),
+        ("align_ada", 16),
+    ]
+    assert {(c.strides, c.data_limit) for c in configs} == {((1, 2), None)}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("width", 0, "width to be an integer at least 1. Received: width=0"),
+        ("width", True, "Received: width=True"),
+        ("width", 2.0, "Received: width=2.0"),
+        ("learning_rate", -1.0, "learning_rate to be a number above 0. Received"),
+        ("learning_rate", float("nan"), "Received: learning_rate=nan"),
+        ("strides", (), r"Received: strides=\(\)"),
+        ("strides", (1, 0), r"Received: strides=\(1, 0\)"),
+        ("optimizer", "lion", "optimizer to be one of sgd, adam. Received: optimizer='lion'"),
+        ("normalize", 1, "normalize to be true or false. Received: normalize=1"),
+        ("epochs", None, "Received: epochs=None"),
+    ],
+)
+def test_wrong_values_are_refused(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "text"), [("width", "x"), ("width", "8,"), ("epochs", "3,4")])
+def test_text_that_is_no_value_is_refused(name, text):
+    with pytest.raises(ValueError, match=f"Expected {name} .* Received: {name}='{text}'"):
+        config.parse(FIELDS[name], text)
+
+
+def test_records_with_unknown_fields_are_refused():
+    with pytest.raises(ValueError, match="Received: depht"):
+        config.from_dict({"depht": 3})

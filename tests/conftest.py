@@ -1,0 +1,24 @@
+"""Two logical devices for every test, so that strategies have something to distribute over."""
+
+import pathlib
+
+import keras
+import pytest
+import tensorflow as tf
+
+(_CPU,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+ROOT = pathlib.Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    # One for all tests: TensorFlow mixes up the collectives of several in one process.
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -1,0 +1,54 @@
+"""Who imports whom: the layers of the package."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).parents[1] / "wna_tf"
+
+# What a module may import from the package; what is not named may import everything.
+ALLOWED = {
+    "config": set(),
+    "results": set(),
+    "plots": {"results"},
+    "layers": {"layers"},
+    "models": {"config", "layers", "models"},
+    "datasets": {"datasets"},
+    "program": set(),
+    "maps": {"layers", "program"},
+    "feedback": {"program"},
+    "rules": {"feedback"},
+    "engine": {"feedback", "program"},
+    "learner": {"engine", "feedback", "maps", "program", "rules"},
+    "callbacks": {"callbacks", "results"},
+}
+# Packages from outside that a module does without.
+WITHOUT = {
+    "config": {"absl", "keras", "matplotlib", "numpy", "tensorflow"},
+    "results": {"absl", "keras", "tensorflow"},
+    "plots": {"absl", "keras", "tensorflow"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_imports_follow_the_arrows(path):
+    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    names = set(imports(path))
+    assert names.isdisjoint({"absl.flags", "absl.app"}), "only main.py knows flags"
+    assert WITHOUT.get(module, set()).isdisjoint(name.split(".")[0] for name in names)
+    ours = {name.split(".")[1] for name in names if name.startswith("wna_tf.")}
+    if module in ALLOWED:
+        assert ours <= ALLOWED[module]

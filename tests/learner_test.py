@@ -1,0 +1,208 @@
+"""The Learner as a Keras model: training, saving, distribution and refusals."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import wna_tf
+
+RULES = wna_tf.rules.names()
+
+
+def make_data(num_examples=48):
+    rng = np.random.default_rng(0)
+    x = rng.random((num_examples, 8, 8, 1), dtype="float32")
+    return x, keras.ops.convert_to_numpy(keras.ops.one_hot(rng.integers(0, 10, num_examples), 10))
+
+
+def make_learner(rule, optimizer=None, model=wna_tf.models.mlp, **options):
+    network = model((8, 8, 1), 10, 12, **options)
+    learner = wna_tf.Learner(network, rule, seed=3)
+    learner.compile(
+        optimizer or keras.optimizers.SGD(1.0, momentum=0.9), "mse", metrics=["accuracy"]
+    )
+    return learner
+
+
+def assert_same_weights(first, second, tolerance=0.0):
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_fit_evaluate_predict_and_metrics():
+    x, y = make_data()
+    learner = make_learner("align_ada")
+    history = learner.fit(x, y, validation_data=(x, y), epochs=30, batch_size=16, verbose=0).history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert history["loss"][-1] < 0.2 * history["loss"][0]
+    loss, accuracy = learner.evaluate(x, y, verbose=0)
+    prediction = learner.predict(x, verbose=0)
+    np.testing.assert_allclose(loss, np.mean((prediction - y) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(accuracy, np.mean(prediction.argmax(1) == y.argmax(1)), rtol=1e-6)
+
+
+def test_backprop_trains_exactly_as_keras_does():
+    x, y = make_data()
+    options = {"batch_size": 20, "epochs": 3, "shuffle": False, "verbose": 0}  # An uneven batch.
+    learner = make_learner("backprop")
+    plain = keras.models.clone_model(learner.network)
+    plain.set_weights(learner.network.get_weights())
+    plain.compile(keras.optimizers.SGD(1.0, momentum=0.9), "mse", metrics=["accuracy"])
+    ours, theirs = learner.fit(x, y, **options).history, plain.fit(x, y, **options).history
+    assert_same_weights(learner.network, plain, 1e-5)
+    for name, values in theirs.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_saved_learner_goes_on_exactly(rule, tmp_path):
+    x, y = make_data()
+    learner = make_learner(rule)
+    learner.fit(x, y, batch_size=16, verbose=0)
+    learner.save(tmp_path / "learner.keras")
+    loaded = keras.models.load_model(tmp_path / "learner.keras")
+    assert loaded.rule == learner.rule
+    assert_same_weights(loaded, learner)
+    for model in (learner, loaded):
+        model.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    assert_same_weights(loaded, learner)
+
+
+def test_checkpoints_hold_initial_and_feedback_weights(tmp_path):
+    x, y = make_data()
+    learner, other = make_learner("feedback_alignment"), make_learner("feedback_alignment")
+    learner.fit(x, y, verbose=0)
+    path = tf.train.Checkpoint(model=learner).save(tmp_path / "checkpoint")
+    tf.train.Checkpoint(model=other).restore(path).assert_consumed()
+    assert_same_weights(other, learner)
+
+
+def test_the_network_stays_clean_and_is_exported_alone(tmp_path):
+    x, y = make_data()
+    learner = make_learner("feedback_alignment")
+    count = len(learner.network.weights)
+    learner.fit(x, y, verbose=0)
+    assert len(learner.network.weights) == count < len(learner.weights)
+    learner.export(tmp_path / "saved_model", verbose=False)
+    served = tf.saved_model.load(tmp_path / "saved_model")
+    assert len(served.variables) == count
+    for size in (1, 5):
+        np.testing.assert_allclose(
+            served.serve(x[:size]), learner.predict(x[:size], verbose=0), atol=1e-6
+        )
+
+
+def test_initial_weights_are_those_at_wrapping():
+    x, y = make_data()
+    learner = make_learner("align_zero")
+    before = [variable.numpy() for variable in learner.trainable_variables]
+    learner.fit(x, y, verbose=0)
+    for initial, value, now in zip(
+        learner.initial_weights, before, learner.trainable_variables, strict=True
+    ):
+        np.testing.assert_array_equal(initial, value)
+        assert not np.array_equal(now, value)
+
+
+def test_updates_are_what_the_optimizer_receives():
+    x, y = make_data()
+    learner = make_learner("align_ada", keras.optimizers.SGD(0.5))
+    before = [variable.numpy() for variable in learner.trainable_variables]
+    updates = learner.updates(x, y)
+    learner.train_on_batch(x, y)
+    for old, update, new in zip(before, updates, learner.trainable_variables, strict=True):
+        np.testing.assert_allclose(old - 0.5 * update, new, atol=1e-6)
+
+
+def test_readout_trains_the_last_map_alone():
+    x, y = make_data()
+    *hidden, kernel, bias = make_learner("readout").updates(x, y)
+    assert not any(np.any(update) for update in hidden)
+    assert np.any(kernel)
+    assert np.any(bias)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_two_replicas_train_as_one(rule, mirrored):
+    x, y = make_data()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    learners = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            learners.append(make_learner(rule, normalize=False))
+    one, two = (learner.fit(data, epochs=2, verbose=0).history for learner in learners)
+    assert_same_weights(*learners, 1e-5)
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-5)
+
+
+def test_replicas_keep_moving_statistics_in_step(mirrored):
+    x, y = make_data()
+    with mirrored.scope():
+        learner = make_learner("align_ada")
+    learner.fit(x, y, batch_size=16, verbose=0)
+    for variable in learner.network.non_trainable_variables:
+        first, second = (part.numpy() for part in variable.value.values)
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [keras.losses.CategoricalCrossentropy(from_logits=True), keras.losses.MeanAbsoluteError()],
+)
+def test_other_losses_and_sample_weights(loss):
+    x, y = make_data()
+    weights = np.linspace(0, 1, len(x))
+    learner = make_learner("backprop")
+    learner.compile("sgd", loss)
+    with tf.GradientTape() as tape:
+        value = learner.compute_loss(x, y, learner.network(x, training=True), sample_weight=weights)
+    expected = tape.gradient(value, learner.trainable_variables)
+    for update, gradient in zip(learner.updates(x, y, weights), expected, strict=True):
+        np.testing.assert_allclose(update, gradient, atol=1e-6)
+
+
+def test_integer_labels_with_a_sparse_loss():
+    x, y = make_data()
+    learner = make_learner("align_prop", "adam")
+    learner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = learner.fit(x, y.argmax(1), epochs=15, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_xla_gives_the_same_training():
+    x, y = make_data()
+    plain, compiled = make_learner("align_ada"), make_learner("align_ada")
+    compiled.set_weights(plain.get_weights())
+    compiled.compile(keras.optimizers.SGD(1.0, momentum=0.9), "mse", jit_compile=True)
+    for learner in (plain, compiled):
+        learner.fit(x, y, batch_size=16, shuffle=False, verbose=0)
+    assert_same_weights(compiled, plain, 1e-4)
+
+
+@pytest.mark.parametrize("shape", [(5,), (), (10, 1)])
+def test_labels_of_the_wrong_shape_are_refused(shape):
+    x, _ = make_data()
+    with pytest.raises(ValueError, match=r"Expected targets .* \(None, 10\) .* Received: targets"):
+        make_learner("align_ada").fit(x, np.zeros((len(x), *shape), "float32"), verbose=0)
+
+
+def test_relaxed_shapes_do_not_hide_labels_of_the_wrong_shape():
+    x, y = make_data()
+    learner = make_learner("align_ada")
+    learner.fit(x, y, batch_size=16, verbose=0)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="Expected targets"):
+        learner.fit(x, y[:, :1], batch_size=16, verbose=0)
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"one of backprop, .*readout.* Received: rule='hebb'"):
+        make_learner("hebb")
+
+
+def test_summary_counts_the_network(capsys):
+    learner = make_learner("feedback_alignment")
+    learner.summary()
+    assert f"{learner.network.count_params():,}" in capsys.readouterr().out

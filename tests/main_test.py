@@ -1,0 +1,128 @@
+"""The command line: a sweep on real images, and one line for every mistake."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from absl.testing import flagsaver
+
+import main
+from tests.conftest import ROOT
+from wna_tf import results
+
+
+def run(*flags):
+    with flagsaver.flagsaver():
+        main.run(["main.py", *flags])
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sweep")
+    arguments = [
+        f"--flagfile={ROOT}/flags/digits_width.flags",
+        "--epochs=2",
+        "--rule=backprop,align_ada",
+        "--width=4,8",
+        "--data_limit=200",
+        f"--run_dir={directory}",
+    ]
+    run(*arguments)
+    return directory, arguments
+
+
+def test_a_sweep_writes_runs_a_table_and_a_figure(sweep):
+    directory, _ = sweep
+    runs = results.read_runs(directory)
+    assert [(r.config["rule"], r.config["width"]) for r in runs] == [
+        ("align_ada", 4),
+        ("align_ada", 8),
+        ("backprop", 4),
+        ("backprop", 8),
+    ]
+    for finished in runs:
+        assert {path.name for path in finished.directory.iterdir()} == {
+            results.CONFIG,
+            results.HISTORY,
+            results.MODEL,
+            results.RESULT,
+        }
+        assert [row["epoch"] for row in finished.history] == [1, 2]
+        assert finished.result["validation_accuracy"] == finished.history[-1]["val_accuracy"]
+        assert finished.result["examples"] == {"train": 200, "validation": 300, "test": 297}
+        assert finished.result["chance_accuracy"] == 0.1
+    assert (directory / "validation_accuracy.png").stat().st_size > 10_000
+
+
+def test_what_is_finished_is_not_trained_again_and_is_reported(sweep, capsys):
+    directory, arguments = sweep
+    before = {path: path.stat().st_mtime_ns for path in directory.glob("*/*")}
+    run(*arguments)
+    first = capsys.readouterr().out
+    run("--mode=report", f"--run_dir={directory}")
+    assert {path: path.stat().st_mtime_ns for path in directory.glob("*/*")} == before
+    assert "| backprop" in first
+    table = "\n".join(sorted(line for line in first.splitlines() if line.startswith("|")))
+    again = capsys.readouterr().out.splitlines()
+    assert "\n".join(sorted(line for line in again if line.startswith("|"))) == table
+
+
+def test_the_same_command_gives_the_same_numbers(sweep, tmp_path):
+    directory, arguments = sweep
+    run(*arguments, "--rule=align_ada", "--width=8", f"--run_dir={tmp_path}")
+    (again,) = results.read_runs(tmp_path)
+    first = results.read_run(directory / again.directory.name)
+    drop = {"seconds": None}
+    assert again.result | drop == first.result | drop
+    assert [row | drop for row in again.history] == [row | drop for row in first.history]
+
+
+MISTAKES = {
+    "rule": ("--rule=backprop,hebb", "one of backprop, align_zero, .*Received: rule='hebb'"),
+    "dataset": ("--dataset=mnist", "one of cifar10, digits, kmnist. Received: dataset='mnist'"),
+    "model": ("--model=resnet", "one of cnn, mlp. Received: 'resnet'"),
+    "activation": ("--activation=relux", "Received: activation='relux'"),
+    "loss": ("--loss=mze", "Received: loss='mze'"),
+    "width": ("--width=16,0", "integer at least 1. Received: width=0"),
+    "width_text": ("--width=wide", "Expected width to be an integer.* Received: width='wide'"),
+    "rate": ("--learning_rate=-1", "number above 0. Received: learning_rate=-1.0"),
+    "limit": ("--data_limit=5000", "integer from 1 to 1200. Received: data_limit=5000"),
+    "batch": ("--batch_size=3000", "integer from 1 to 1200. Received: batch_size=3000"),
+    "validation": ("--validation_size=9999", "Received: validation_size=9999"),
+    "data_dir": ("--data_dir=/no/such/place", "existing directory. Received: .*/no/such/place"),
+    "leftover": ("rule=backprop", "Expected flags alone.* Received: rule=backprop"),
+    "flag": ("--widht=3", "Unknown command line flag 'widht'"),
+    "mode": ("--mode=dance", "dance"),
+    "flagfile": ("--flagfile=/no/such/file.flags", "/no/such/file.flags"),
+    "report": ("--mode=report", "Expected a directory of finished runs"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_with_one_line_and_nothing_left_behind(name, tmp_path, capsys):
+    argument, message = MISTAKES[name]
+    with pytest.raises(SystemExit) as exit_info:
+        run(f"--run_dir={tmp_path}/runs", "--epochs=1", argument)
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    command = [sys.executable, "main.py", "--rule=hebb", f"--run_dir={tmp_path}/runs"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Expected a rule, one of backprop")
+    assert not list(tmp_path.iterdir())
+
+
+def test_config_of_a_run_is_plain_json(sweep):
+    directory, _ = sweep
+    config = json.loads(next(directory.glob(f"*/{results.CONFIG}")).read_text())
+    assert config["batch_size"] == 50
+    assert config["strides"] == [1, 2, 2]
