@@ -68,7 +68,7 @@ def report(directory: pathlib.Path) -> None:
 
 def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
     table, figure = plots.report(runs, directory)
-    print(f"\nValidation accuracy (%)\n\n{table}\n\nFigure: {figure}")
+    print(f"\n{table}\n\nFigure: {figure}")
 
 
 def run(argv: list[str]) -> None:

@@ -18,6 +18,16 @@ def _seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture
+def double_precision():
+    """Layers and data in float64."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(scope="session")
 def mirrored():
     # One for all tests: TensorFlow mixes up the collectives of several in one process.

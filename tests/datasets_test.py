@@ -26,7 +26,7 @@ needs_prepared = pytest.mark.skipif(not PREPARED.is_dir(), reason="needs shared/
 def positions_source(size, offset=0):
     """A source whose inputs are the positions themselves, so that batches tell what they hold."""
 
-    def fetch(positions):
+    def fetch(positions, _):
         x = tf.cast(positions[:, None] + offset, tf.float32)
         return x, 2 * x
 
@@ -34,8 +34,8 @@ def positions_source(size, offset=0):
 
 
 def split(n=60, batch_size=7, validation_size=10, **kwargs):
-    test = positions_source(13, offset=1000)
-    return pipeline.split(positions_source(n), test, batch_size, validation_size, **kwargs)
+    examples = pipeline.Examples(positions_source(n), positions_source(13, offset=1000))
+    return pipeline.split(examples, batch_size, validation_size, **kwargs)
 
 
 def inputs(dataset):
@@ -104,36 +104,81 @@ def test_shuffling_is_uniform_over_the_whole_set():
     assert abs(np.mean(means) - 24.5) < 5 * np.sqrt(51 * 40 / 120 / 200)
 
 
-def test_shapes_follow_the_source_not_images():
-    # A sequence task: inputs and targets [batch, T, 1].
-    sequences = pipeline.Source(30, lambda i: (tf.zeros([len(i), 100, 1]),) * 2)
-    data = pipeline.split(sequences, sequences, batch_size=10, validation_size=0)
-    assert data.input_shape == (100, 1) and data.num_classes == 1
+def test_official_validation_examples_serve_unless_others_are_set_aside():
+    official = pipeline.Examples(
+        positions_source(30), positions_source(5, 1000), positions_source(4, 2000)
+    )
+    data = pipeline.split(official, batch_size=10, validation_size=0)
+    assert inputs(data.validation) == [2000, 2001, 2002, 2003]
+    assert data.sizes == {"train": 30, "validation": 4, "test": 5}
+    data = pipeline.split(official, batch_size=10, validation_size=3)
+    assert inputs(data.validation) == [0, 1, 2]
+    assert data.sizes == {"train": 27, "validation": 3, "test": 5}
+
+
+def test_seeds_are_new_for_every_example_and_pass_and_only_for_training():
+    asked = []
+
+    def fetch(positions, seeds):
+        asked.append(seeds)
+        seeds = tf.zeros_like(positions) if seeds is None else seeds
+        return tf.cast(positions, tf.float32)[:, None], tf.cast(seeds, tf.float32)[:, None]
+
+    def targets(dataset):
+        return np.concatenate([y for _, y in dataset]).ravel().tolist()
+
+    source = pipeline.Source(50, fetch)
+    data, same, other = (
+        pipeline.split(pipeline.Examples(source, source), 20, 10, seed=seed) for seed in (5, 5, 6)
+    )
+    assert asked[1] is asked[2] is None
+    assert set(targets(data.validation) + targets(data.test)) == {0}
+    passes = [targets(data.train) for _ in range(2)]
+    assert [targets(same.train) for _ in range(2)] == passes
+    assert len({*passes[0], *passes[1], *targets(other.train)}) == 3 * 40
+
+
+def test_shapes_and_chance_follow_the_source_not_images():
+    # A sequence task: inputs [batch, T, 1] and targets [batch, T, 2].
+    def fetch(positions, _):
+        y = tf.tile(tf.cast(positions, tf.float32)[:, None, None], [1, 100, 2])
+        return y[..., :1], y
+
+    source = pipeline.Source(30, fetch)
+    examples = pipeline.Examples(source, source, chance_loss=lambda y: float(np.max(y)))
+    data = pipeline.split(examples, batch_size=10, validation_size=5, data_limit=10)
+    assert data.input_shape == (100, 1) and data.num_outputs == 2 and data.num_classes is None
+    assert data.chance == {"train_loss": 14, "validation_loss": 4, "test_loss": 29}
+    data = pipeline.split(examples, batch_size=10, validation_size=0)
+    assert data.chance == {"train_loss": 29, "test_loss": 29}
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"batch_size": 0},
-        {"batch_size": 51},
+        {"batch_size": 301},
         {"batch_size": 10.0},
         {"batch_size": True},
         {"validation_size": -1},
-        {"validation_size": 60},
+        {"validation_size": 300},
         {"validation_size": "10"},
         {"data_limit": 0},
-        {"data_limit": 51},
+        {"data_limit": 301},
         {"data_limit": 7.5},
         {"seed": 1.5},
         {"seed": -1},
         {"seed": None},
+        {"image_size": 0},
+        {"image_size": 2.5},
+        {"skip_corrupt": 1},
     ],
     ids=str,
 )
-def test_wrong_numbers_are_refused(wrong):
+def test_wrong_arguments_are_refused(wrong):
     ((name, value),) = wrong.items()
     with pytest.raises(ValueError) as error:
-        split(**wrong)
+        datasets.load("add", **wrong)
     message = one_error_line(error)
     assert message.startswith(f"Expected {name} ")
     assert message.endswith(f"Received: {name}={value!r}")
@@ -146,14 +191,16 @@ def test_images_are_scaled_and_targets_centred(maximum, num_classes, channels, s
     images = rng.integers(0, maximum + 1, [9, 3, 5, channels], dtype=np.uint8)
     labels = rng.integers(0, num_classes, 9)
     source = pipeline.image_source(images, labels, num_classes, maximum)
-    data = pipeline.split(source, source, batch_size=4, validation_size=0)
+    data = pipeline.split(pipeline.Examples(source, source), batch_size=4, validation_size=0)
 
     x, y = (np.concatenate(parts) for parts in zip(*data.test.as_numpy_iterator(), strict=True))
     assert x.dtype == y.dtype == np.float32
     assert x.min() >= 0 and x.max() <= 1
     np.testing.assert_allclose(x, images / maximum, rtol=1e-6)
     np.testing.assert_allclose(y, np.eye(num_classes)[labels] - 1 / num_classes, atol=1e-6)
-    assert data.input_shape == (3, 5, channels) and data.num_classes == num_classes
+    assert data.input_shape == (3, 5, channels)
+    assert data.num_classes == data.num_outputs == num_classes
+    assert data.chance == {"accuracy": 1 / num_classes}
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="needs Linux's /proc")
@@ -164,7 +211,8 @@ def test_splits_share_the_images_in_memory():
     images = np.ones([200, 1024, 1024, 1], np.uint8)  # 200 MiB.
     before = megabytes()
     source = pipeline.image_source(images, np.zeros(200, int), 10)
-    for dataset in pipeline.split(source, source, batch_size=1, validation_size=10):
+    examples = pipeline.Examples(source, source)
+    for dataset in pipeline.split(examples, batch_size=1, validation_size=10):
         next(iter(dataset))
     assert megabytes() - before < 300
 
@@ -198,15 +246,14 @@ def test_load_passes_every_argument_on():
 
 
 def test_names_are_sorted_and_an_unknown_one_is_refused():
-    assert datasets.names() == ["cifar10", "digits", "kmnist"]
+    names = ["add", "cifar10", "digits", "image_folder", "imagenet", "kmnist"]
+    assert datasets.names() == names
     with pytest.raises(ValueError) as error:
         datasets.load("mnist")
-    assert one_error_line(error) == (
-        "Expected name to be one of ['cifar10', 'digits', 'kmnist']. Received: name='mnist'"
-    )
+    assert one_error_line(error) == f"Expected name to be one of {names}. Received: name='mnist'"
 
 
-@pytest.mark.parametrize("name", ["digits", "kmnist"])
+@pytest.mark.parametrize("name", ["digits", "kmnist", "imagenet"])
 def test_data_dir_must_be_a_directory(name, tmp_path):
     (tmp_path / "file").touch()
     for wrong in (tmp_path / "missing", tmp_path / "file"):

@@ -58,7 +58,7 @@ def test_backprop_trains_exactly_as_keras_does():
 @pytest.mark.parametrize("rule", RULES)
 def test_a_saved_learner_goes_on_exactly(rule, tmp_path):
     x, y = make_data()
-    learner = make_learner(rule)
+    learner = make_learner(rule, keras.optimizers.Adam(0.01))
     learner.fit(x, y, batch_size=16, verbose=0)
     learner.save(tmp_path / "learner.keras")
     loaded = keras.models.load_model(tmp_path / "learner.keras")

@@ -52,7 +52,7 @@ def test_a_sweep_writes_runs_a_table_and_a_figure(sweep):
         assert [row["epoch"] for row in finished.history] == [1, 2]
         assert finished.result["validation_accuracy"] == finished.history[-1]["val_accuracy"]
         assert finished.result["examples"] == {"train": 200, "validation": 300, "test": 297}
-        assert finished.result["chance_accuracy"] == 0.1
+        assert finished.result["chance"] == {"accuracy": 0.1}
     assert (directory / "validation_accuracy.png").stat().st_size > 10_000
 
 
@@ -81,8 +81,11 @@ def test_the_same_command_gives_the_same_numbers(sweep, tmp_path):
 
 MISTAKES = {
     "rule": ("--rule=backprop,hebb", "one of backprop, align_zero, .*Received: rule='hebb'"),
-    "dataset": ("--dataset=mnist", "one of cifar10, digits, kmnist. Received: dataset='mnist'"),
-    "model": ("--model=resnet", "one of cnn, mlp. Received: 'resnet'"),
+    "dataset": (
+        "--dataset=mnist",
+        "one of add, cifar10, digits, image_folder, imagenet, kmnist. Received: dataset='mnist'",
+    ),
+    "model": ("--model=resnet", "one of cnn, mlp, rnn. Received: 'resnet'"),
     "activation": ("--activation=relux", "Received: activation='relux'"),
     "loss": ("--loss=mze", "Received: loss='mze'"),
     "width": ("--width=16,0", "integer at least 1. Received: width=0"),

@@ -34,6 +34,10 @@ class Config:
     rule: str = _option("align_ada", "learning rule", grid=True)
     dataset: str = _option("digits", "data set")
     data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
+    image_size: int | None = _option(
+        None, "height and width of images read from files", kind=int, minimum=1
+    )
+    skip_corrupt: bool = _option(False, "whether to leave out image files that are corrupt")
     validation_size: int | None = _option(
         None, "training examples set aside for validation", kind=int, minimum=1
     )

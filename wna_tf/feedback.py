@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf.program import Affine, Program, Value
+from wna_tf.kinds import Affine, Value
+from wna_tf.program import Program
 
 
 class Own(NamedTuple):
@@ -40,11 +41,12 @@ class Feedback(abc.ABC):
 
     @abc.abstractmethod
     def kernel(
-        self, current: tf.Tensor, initial: tf.Tensor, own: tf.Tensor | None
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, own: tf.Tensor | None
     ) -> tf.Tensor | None:
         """Returns the kernel that carries deltas back through an affine map, or None for none.
 
         Args:
+            step: The map.
             current: Current kernel.
             initial: Kernel at initialization.
             own: The map's feedback weights, if this source has any.
@@ -63,13 +65,23 @@ class Feedback(abc.ABC):
         del program, own, errors
         return {}
 
+    def evolve(self, kernel: keras.Variable, before: tf.Tensor, own: keras.Variable) -> None:
+        """Changes feedback weights after a step; they are fixed unless a source says otherwise.
+
+        Args:
+            kernel: A kernel, after the step.
+            before: Its value before the step.
+            own: Its feedback weights.
+        """
+        del kernel, before, own
+
 
 class Current(Feedback):
     """The current weights `W(t)`: backpropagation."""
 
     name = "current"
 
-    def kernel(self, current, initial, own):
+    def kernel(self, step, current, initial, own):
         return current
 
 
@@ -78,11 +90,11 @@ class Initial(Feedback):
 
     name = "initial"
 
-    def kernel(self, current, initial, own):
+    def kernel(self, step, current, initial, own):
         return initial
 
 
-class Fixed(Feedback):
+class Random(Feedback):
     """Fixed random weights `B`, distributed as `W`: feedback alignment (Lillicrap et al., 2016)."""
 
     name = "random"
@@ -96,8 +108,60 @@ class Fixed(Feedback):
             for maps in sharing.values()
         ]
 
-    def kernel(self, current, initial, own):
+    def kernel(self, step, current, initial, own):
         return own
+
+
+class Sign(Feedback):
+    """Signs of the current weights, of one magnitude: uniform sign symmetry (Liao et al., 2016).
+
+    The magnitude is `1 / sqrt(3 fan_in)` in standard parameterization, `1 / sqrt(3)` in NTK.
+    """
+
+    name = "sign"
+
+    def kernel(self, step, current, initial, own):
+        return step.magnitude / math.sqrt(3) * tf.sign(current)
+
+
+class SignMagnitude(Random):
+    """Signs of the current weights, with fixed random magnitudes `abs(M)`, `M` distributed as `W`.
+
+    Source: sign symmetry of Liao et al. (2016), and its "brsf" form.
+    """
+
+    name = "sign_magnitude"
+
+    def kernel(self, step, current, initial, own):
+        return tf.abs(own) * tf.sign(current)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrored(Random):
+    """Weights that change as the forward ones do: Kolen and Pollack (1994).
+
+    With the change `dW` that the optimizer makes, `W <- (1 - decay) W + dW` and
+    `B <- (1 - decay) B + dW`, so that `W - B` shrinks by `1 - decay` a step.
+
+    Attributes:
+        decay: In [0, 1).
+
+    Raises:
+        ValueError: If `decay` is out of range.
+    """
+
+    name = "mirrored"
+    decay: float = 1e-3
+
+    def __post_init__(self):
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"Expected 0 <= decay < 1. Received: decay={self.decay}")
+
+    def evolve(self, kernel, before, own):
+        if kernel.trainable:
+            change = kernel - before
+            kernel.assign(change + (1 - self.decay) * before)
+            own.assign(change + (1 - self.decay) * own)
 
 
 class Direct(Feedback):
@@ -130,13 +194,15 @@ class Direct(Feedback):
                 feedback.append(Own((step,), (*shape, classes), initializer))
         return feedback
 
-    def kernel(self, current, initial, own):
+    def kernel(self, step, current, initial, own):
         return None
 
     def project(self, program, own, errors):
         (error,) = errors
         return {
-            program.block_output(step): tf.tensordot(error, weights, [[1], [-1]])
+            program.block_output(step): tf.tensordot(
+                tf.cast(error, weights.dtype), weights, [[1], [-1]]
+            )
             for step, weights in own.items()
         }
 
@@ -146,11 +212,14 @@ class Nothing(Feedback):
 
     name = "none"
 
-    def kernel(self, current, initial, own):
+    def kernel(self, step, current, initial, own):
         return None
 
 
-SOURCES = {source.name: source for source in (Current, Initial, Fixed, Direct, Nothing)}
+SOURCES = {
+    source.name: source
+    for source in (Current, Initial, Random, Sign, SignMagnitude, Mirrored, Direct, Nothing)
+}
 
 
 def get(identifier: "str | dict | Feedback") -> Feedback:
@@ -164,13 +233,15 @@ def get(identifier: "str | dict | Feedback") -> Feedback:
     """
     if isinstance(identifier, Feedback):
         return identifier
-    config = {"name": identifier} if isinstance(identifier, str) else identifier
-    if not isinstance(config, dict) or config.get("name") not in SOURCES:
+    config = dict(identifier) if isinstance(identifier, dict) else {"name": identifier}
+    name = config.pop("name", None)
+    source = SOURCES.get(name) if isinstance(name, str) else None
+    if source is None or set(config) - {field.name for field in dataclasses.fields(source)}:
         raise ValueError(
-            f"Expected a feedback source, one of {', '.join(SOURCES)}. "
+            f"Expected a feedback source, one of {', '.join(SOURCES)}, with its own fields. "
             f"Received: feedback={identifier!r}"
         )
-    return SOURCES[config["name"]](**{k: v for k, v in config.items() if k != "name"})
+    return source(**config)
 
 
 def serialize(feedback: Feedback) -> dict:

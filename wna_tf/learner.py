@@ -5,8 +5,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import engine, feedback, maps, rules
+from wna_tf import engine, feedback, rules
 from wna_tf.program import Evaluation
+from wna_tf.trace import trace
 
 
 @keras.saving.register_keras_serializable("wna_tf")
@@ -41,10 +42,13 @@ class Learner(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"Expected seed to be an integer at least 0. Received: seed={seed!r}")
         self.rule = rules.get(rule)
         self.seed = seed
         self.network = network
-        self._program = maps.trace(network)
+        self._program = trace(network)
+        self.output_names = list(self._program.model.output_names)  # Keras names losses by them.
         self._learned = list(network.trainable_variables)
         self.initial_weights = [
             self._add_own_weight(
@@ -106,6 +110,7 @@ class Learner(keras.Model):
         """
         self.network.export(filepath, **kwargs)
 
+    @tf.autograph.experimental.do_not_convert
     def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:
         """Returns the update directions of the rule on one batch, without applying them.
 
@@ -124,10 +129,12 @@ class Learner(keras.Model):
             for variable, update in zip(self.trainable_variables, updates, strict=True)
         ]
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Applies the updates of one batch; Keras calls it."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         updates, loss, current = self._learn(x, y, sample_weight)
+        before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
         for variable in self.network.non_trainable_variables:
             value = current.state.get_current_value(variable)
             if value is not None and id(variable) not in self._program.variables:
@@ -138,22 +145,27 @@ class Learner(keras.Model):
             if update is not None
         ]
         self.optimizer.apply_gradients(learned)
+        for own, value, weights in zip(self._own, before, self.feedback_weights, strict=True):
+            self.rule.feedback.evolve(own.maps[0].kernel, value, weights)
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 metric.update_state(loss * replicas, sample_weight=_batch_size(x))
-        y_pred = keras.tree.pack_sequence_as(self._program.output_structure, current.outputs)
+        y_pred = self._program.pack(current.outputs)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _learn(
         self, x: Any, y: Any, sample_weight: Any
     ) -> tuple[list[tf.Tensor | None], tf.Tensor, Evaluation]:
         """Returns the updates, the loss before them, and the current network's evaluation."""
-        inputs = [
-            tf.cast(tensor, spec.dtype)
-            for tensor, spec in zip(keras.tree.flatten(x), self._program.signature, strict=True)
-        ]
+        variables = self.trainable_variables
+        if not {id(v) for v in variables} <= {id(v) for v in self._learned}:
+            raise ValueError(
+                "Expected the layers that were trainable when the network was wrapped, whose "
+                "initial weights were kept. Received: more of them; wrap the network again"
+            )
+        inputs = self._program.standardize(x)
         weights = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
         frozen = weights | {
             id(variable): tf.convert_to_tensor(initial.value)
@@ -164,15 +176,17 @@ class Learner(keras.Model):
         if "initial" in (self.rule.derivative, self.rule.activity):
             networks["initial"] = Evaluation(self._program, inputs, frozen)
 
-        variables = self.trainable_variables
+        # As new tensors: Keras would look through a softmax to its logits, and an output that is
+        # there twice has two errors.
+        outputs = [tf.identity(output) for output in current.outputs]
         with tf.GradientTape() as tape:
-            tape.watch(current.outputs)
-            y_pred = keras.tree.pack_sequence_as(self._program.output_structure, current.outputs)
+            tape.watch(outputs)
+            y_pred = self._program.pack(outputs)
             _check_targets(self.loss, y, y_pred)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
-        errors, penalties = tape.gradient(scaled_loss, [current.outputs, variables])
+        errors, penalties = tape.gradient(scaled_loss, [outputs, variables])
         credit = engine.transpose(
             self._program,
             self.rule.feedback,

@@ -53,15 +53,42 @@ def pivot(
     }
 
 
-def table(cells: dict[str, dict[float, Cell]], row: str, column: str) -> str:
-    """Returns a Markdown table of percentages, with deviations where there are several seeds."""
+class Measure(NamedTuple):
+    """A result that is reported.
+
+    Attributes:
+        name: Its name in a run's results.
+        chance: Name of what a guess scores, in a run's chance.
+        label: Its label, with its unit.
+        factor: Its unit, in those of the result.
+        digits: Digits behind the point.
+        scale: Scale of its axis.
+    """
+
+    name: str
+    chance: str
+    label: str
+    factor: float
+    digits: int
+    scale: str
+
+
+# The first one that a run has is reported.
+MEASURES = (
+    Measure("validation_accuracy", "accuracy", "validation accuracy (%)", 100, 1, "linear"),
+    Measure("best_validation_loss", "validation_loss", "best validation loss", 1, 4, "log"),
+)
+
+
+def table(cells: dict[str, dict[float, Cell]], row: str, column: str, measure: Measure) -> str:
+    """Returns a Markdown table, with deviations where there are several seeds."""
     columns = sorted({key for line in cells.values() for key in line})
 
     def entry(cell: Cell | None) -> str:
         if cell is None:
             return "-"
-        spread = f" ± {100 * cell.deviation:.1f}" if cell.count > 1 else ""
-        return f"{100 * cell.mean:.1f}{spread}"
+        mean, deviation = (f"{measure.factor * x:.{measure.digits}f}" for x in cell[:2])
+        return f"{mean} ± {deviation}" if cell.count > 1 else mean
 
     lines = [[row, *(f"{column} {key:g}" for key in columns)]]
     lines += [[name, *(entry(line.get(key)) for key in columns)] for name, line in cells.items()]
@@ -80,16 +107,16 @@ def figure(
     cells: dict[str, dict[float, Cell]],
     path: pathlib.Path,
     xlabel: str,
-    ylabel: str,
+    measure: Measure,
     chance: float | None = None,
 ) -> None:
     """Draws one line a row against the columns, with error bars over seeds.
 
     Args:
-        cells: What `pivot` returns, of a result in [0, 1].
+        cells: What `pivot` returns.
         path: File to write; its ending is the format.
         xlabel: Label of the horizontal axis, which is logarithmic.
-        ylabel: Label of the vertical axis.
+        measure: The result.
         chance: Result of guessing, drawn as a line.
     """
     import matplotlib
@@ -102,23 +129,25 @@ def figure(
     for (name, line), (marker, dashes) in zip(cells.items(), styles, strict=False):
         axes.errorbar(
             list(line),
-            [100 * cell.mean for cell in line.values()],
-            [100 * cell.deviation for cell in line.values()],
+            [measure.factor * cell.mean for cell in line.values()],
+            [measure.factor * cell.deviation for cell in line.values()],
             label=name,
             marker=marker,
             linestyle=dashes,
             capsize=3,
         )
     if chance is not None:
-        axes.axhline(100 * chance, color="grey", linewidth=1)
+        level = measure.factor * chance
+        axes.axhline(level, color="grey", linewidth=1)
         axes.annotate(
-            "chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+            "chance", (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom"
         )
     ticks = sorted({key for line in cells.values() for key in line})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
+    axes.set_yscale(measure.scale)
+    axes.set_ylabel(measure.label)
     axes.grid(alpha=0.3)
     fig.legend(loc="outside right upper", frameon=False)
     with results.replacing(path) as beside:
@@ -134,31 +163,34 @@ _AXES = {
 
 
 def report(runs: Sequence[results.Run], directory: pathlib.Path) -> tuple[str, pathlib.Path]:
-    """Makes the table and the figure of validation accuracy, a row and a line a rule.
+    """Makes the table and the figure of a result, a row and a line a rule.
 
-    The columns are the first field of width, learning rate and data limit that varies.
+    The result is validation accuracy, or the best validation loss if there are no classes. The
+    columns are the first field of width, learning rate and data limit that varies.
 
     Args:
         runs: The runs.
-        directory: Where `validation_accuracy.md` and `validation_accuracy.png` are written.
+        directory: Where the table (.md) and the figure (.png) are written, by the result's name.
 
     Returns:
-        The table in Markdown, and the path of the figure.
+        The result's label and the table, in Markdown, and the path of the figure.
 
     Raises:
-        ValueError: If every run diverged.
+        ValueError: If no run has a result: all diverged.
     """
-    value = "validation_accuracy"
-    finite = [run for run in runs if run.result.get(value) is not None]
-    if not finite:
-        raise ValueError(f"Expected a run with a validation accuracy. Received: {directory}")
+    measures = [m for m in MEASURES if any(run.result.get(m.name) is not None for run in runs)]
+    if not measures:
+        raise ValueError(f"Expected a run that did not diverge. Received: {directory}")
+    measure = measures[0]
+    finite = [run for run in runs if run.result.get(measure.name) is not None]
     varying = [name for name in _AXES if len({run.config[name] for run in finite}) > 1]
     column = varying[0] if varying else "width"
-    cells = pivot(finite, "rule", column, value)
-    text = table(cells, "rule", column.replace("_", " "))
-    with results.replacing(directory / f"{value}.md") as beside:
+    cells = pivot(finite, "rule", column, measure.name)
+    rows = table(cells, "rule", column.replace("_", " "), measure)
+    text = f"{measure.label.capitalize()}\n\n{rows}"
+    with results.replacing(directory / f"{measure.name}.md") as beside:
         beside.write_text(text + "\n")
-    path = directory / f"{value}.png"
-    chance = finite[0].result["chance_accuracy"]
-    figure(cells, path, _AXES[column], "validation accuracy (%)", chance)
+    path = directory / f"{measure.name}.png"
+    chance = finite[0].result["chance"].get(measure.chance)
+    figure(cells, path, _AXES[column], measure, chance)
     return text, path

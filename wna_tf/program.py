@@ -1,74 +1,16 @@
-"""Programs: networks as sequences of local maps, and their evaluation at given weights.
+"""Programs: networks as sequences of local maps, and their evaluation at given weights."""
 
-A learning rule acts on two kinds of maps. An `Affine` map is linear in its input and in its
-kernel each; feedback weights stand in for its kernel on the way back. Every other map is `Local`:
-it contributes its derivative alone, and its parameters, if it has any, learn by that.
-"""
-
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Value
+
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """The place of a tensor that flows between maps."""
-
-    index: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Map:
-    """One step of a program.
-
-    Attributes:
-        name: Name of the layer that the step belongs to.
-        apply: The function of its inputs (a local map), or of its inputs and weights (an affine
-            one).
-        inputs: Where its inputs come from.
-        outputs: Where its outputs go to.
-        weights: The variables that it learns.
-    """
-
-    name: str
-    apply: Callable[..., Any]
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
-    weights: tuple[keras.Variable, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Affine(Map):
-    """A map `apply(x, kernel[, bias])`, linear in `x` and in `kernel` each.
-
-    Attributes:
-        initializer: Initializer of the kernel, the distribution of random feedback weights.
-    """
-
-    initializer: Callable[..., Any] | None = None
-
-    @property
-    def kernel(self) -> keras.Variable:
-        return self.weights[0]
-
-
-class Local(Map):
-    """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any."""
-
-
-class Normalization(Local):
-    """A normalization. Behind an affine map it is a part of that map's block."""
-
-
-class Activation(Local):
-    """An elementwise activation: the end of an affine map's block."""
 
 
 class Program:
@@ -78,7 +20,7 @@ class Program:
         maps: The maps in the order of their evaluation.
         inputs: Places of the network's inputs.
         output_structure: Places of the network's outputs, nested as the network returns them.
-        signature: Shapes and dtypes of the inputs; the batch is None.
+        model: The network, functional.
         size: Number of places.
     """
 
@@ -87,15 +29,25 @@ class Program:
         maps: Sequence[Map],
         inputs: Sequence[Value],
         output_structure: Any,
-        signature: Sequence[tf.TensorSpec],
+        model: keras.Model,
         size: int,
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
         self.output_structure = output_structure
         self.outputs = tuple(keras.tree.flatten(output_structure))
-        self.signature = tuple(signature)
+        self.model = model
         self.size = size
+
+    def standardize(self, inputs: Any) -> list[tf.Tensor]:
+        """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
+        return self.model._standardize_inputs(
+            keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        )
+
+    def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
+        """Returns outputs nested as the network returns them."""
+        return keras.tree.pack_sequence_as(self.output_structure, list(outputs))
 
     @property
     def affine_maps(self) -> tuple[Affine, ...]:
@@ -144,7 +96,9 @@ class Program:
         """Shape of every value, by its index; the batch is None."""
         shapes = []
 
-        @tf.function(input_signature=self.signature)
+        signature = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in self.model.inputs]
+
+        @tf.function(input_signature=signature, autograph=False)
         def evaluate(*inputs):
             weights = {key: variable.value for key, variable in self.variables.items()}
             values = Evaluation(self, inputs, weights).values
@@ -155,7 +109,7 @@ class Program:
 
 
 class Evaluation:
-    """A network evaluated at some weights, with the derivative of every local map.
+    """A network evaluated at some weights.
 
     Evaluating leaves no trace: what layers write to their variables (moving statistics, random
     seeds) is kept in `state`.
@@ -167,6 +121,8 @@ class Evaluation:
 
     Attributes:
         values: The tensors at the program's places, [batch, ...] each.
+        outputs: Those of the network's outputs.
+        records: What each map keeps for its transpose.
         state: Scope to ask for the new value of a variable.
 
     Raises:
@@ -175,60 +131,26 @@ class Evaluation:
 
     def __init__(self, program: Program, inputs: Sequence[tf.Tensor], weights: Weights):
         self.values: list[Any] = [None] * program.size
-        self._weights = weights
-        self._tapes: dict[Map, tf.GradientTape] = {}
-        for value, tensor in zip(program.inputs, inputs, strict=True):
-            self.values[value.index] = tensor
+        self.records: dict[Map, Record] = {}
+        self._put(program.inputs, inputs)
         mapping = [(variable, weights[key]) for key, variable in program.variables.items()]
         with keras.StatelessScope(mapping, collect_losses=True) as self.state:
             for step in program.maps:
-                outputs = keras.tree.flatten(self._evaluate(step))
-                for value, tensor in zip(step.outputs, outputs, strict=True):
-                    self.values[value.index] = tensor
+                record = step.evaluate(
+                    self._get(step.inputs), [weights[id(variable)] for variable in step.weights]
+                )
+                self.records[step] = record
+                self._put(step.outputs, record.outputs)
                 if self.state.losses:
                     raise ValueError(
                         "Expected layers without losses of their own, which depend on "
                         f"activity. Received: layer {step.name!r} adds one"
                     )
-        self.outputs = [self.values[value.index] for value in program.outputs]
+        self.outputs = self._get(program.outputs)
 
-    def inputs(self, step: Map) -> list[tf.Tensor]:
-        """Returns the inputs of a step."""
-        return [self.values[value.index] for value in step.inputs]
+    def _get(self, places: Sequence[Value]) -> list[tf.Tensor]:
+        return [self.values[place.index] for place in places]
 
-    def weights(self, step: Map) -> list[tf.Tensor]:
-        """Returns the weights of a step."""
-        return [self._weights[id(variable)] for variable in step.weights]
-
-    def _evaluate(self, step: Map):
-        inputs, weights = self.inputs(step), self.weights(step)
-        if isinstance(step, Affine):
-            return step.apply(*inputs, *weights)
-        # A tape for each map, not one for the network: a rule may combine two networks.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([x for x in inputs + weights if x.dtype.is_floating])
-            outputs = step.apply(*inputs)
-        self._tapes[step] = tape
-        return outputs
-
-    def pull_back(
-        self, step: Local, deltas: Sequence[tf.Tensor | None]
-    ) -> tuple[list[tf.Tensor | None], list[tf.Tensor | None]]:
-        """Applies the transposed Jacobian of a local map.
-
-        Args:
-            step: The map; each can be pulled back once.
-            deltas: One for each output, or None.
-
-        Returns:
-            The deltas of the inputs, and the updates of the weights; None where there is no
-            dependence.
-        """
-        outputs = [self.values[value.index] for value in step.outputs]
-        pairs = [pair for pair in zip(outputs, deltas, strict=True) if pair[1] is not None]
-        targets, output_gradients = zip(*pairs, strict=True)
-        return self._tapes.pop(step).gradient(
-            targets,
-            [self.inputs(step), self.weights(step)],
-            output_gradients=output_gradients,
-        )
+    def _put(self, places: Sequence[Value], tensors: Sequence[tf.Tensor]) -> None:
+        for place, tensor in zip(places, tensors, strict=True):
+            self.values[place.index] = tensor

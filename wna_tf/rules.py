@@ -46,6 +46,9 @@ _RULES = {
     "align_ada": Rule("initial", "initial", "current"),
     "align_prop": Rule("initial", "current", "current"),
     "feedback_alignment": Rule("random", "current", "current"),
+    "sign_symmetry": Rule("sign", "current", "current"),
+    "sign_symmetry_fixed_magnitude": Rule("sign_magnitude", "current", "current"),
+    "kolen_pollack": Rule("mirrored", "current", "current"),
     "direct_feedback_alignment": Rule("direct", "current", "current"),
     "readout": Rule("none", "current", "current"),
 }

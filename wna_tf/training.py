@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import callbacks, datasets, models, results, rules
+from wna_tf import callbacks, datasets, losses, models, results, rules
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -29,15 +29,14 @@ def check(config: Config) -> None:
             f"Expected dataset to be one of {', '.join(datasets.names())}. "
             f"Received: dataset={config.dataset!r}"
         )
-    for name, module in (("activation", keras.activations), ("loss", keras.losses)):
-        identifier = getattr(config, name)
-        try:
-            module.get(identifier)
-        except ValueError:
-            raise ValueError(
-                f"Expected {name} to be the name of one in keras.{name}s or keras.losses. "
-                f"Received: {name}={identifier!r}"
-            ) from None
+    losses.get(config.loss)
+    try:
+        keras.activations.get(config.activation)
+    except ValueError:
+        raise ValueError(
+            "Expected activation to be the name of one in keras.activations. "
+            f"Received: activation={config.activation!r}"
+        ) from None
 
 
 def load_data(config: Config) -> Data:
@@ -49,12 +48,14 @@ def load_data(config: Config) -> Data:
         validation_size=config.validation_size,
         data_limit=config.data_limit,
         seed=config.seed,
+        image_size=config.image_size,
+        skip_corrupt=config.skip_corrupt,
     )
 
 
 def build(config: Config, data: Data) -> Learner:
     """Builds the compiled learner of a run."""
-    network = models.build(config, data.input_shape, data.num_classes)
+    network = models.build(config, data.input_shape, data.num_outputs)
     learner = Learner(network, rule=config.rule, seed=config.seed)
     optimizers = {
         "sgd": lambda rate: keras.optimizers.SGD(rate),
@@ -63,8 +64,8 @@ def build(config: Config, data: Data) -> Learner:
     }
     learner.compile(
         optimizer=optimizers[config.optimizer](config.learning_rate),
-        loss=config.loss,
-        metrics=["accuracy"],
+        loss=losses.get(config.loss),
+        metrics=["accuracy"] if data.num_classes else [],
     )
     return learner
 
@@ -95,45 +96,48 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
     directory.mkdir(parents=True, exist_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
     start = time.monotonic()
-    history = learner.fit(
-        data.train,
-        validation_data=data.validation,
-        epochs=config.epochs,
-        shuffle=False,  # The data set shuffles itself.
-        verbose=0,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            callbacks.HistoryFile(directory / results.HISTORY),
-            callbacks.Progress(),
-        ],
-    )
+    with datasets.named_errors():
+        history = learner.fit(
+            data.train,
+            validation_data=data.validation,
+            epochs=config.epochs,
+            shuffle=False,  # The data set shuffles itself.
+            verbose=0,
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(),
+                callbacks.HistoryFile(directory / results.HISTORY),
+                callbacks.Progress(),
+            ],
+        )
+        test = learner.evaluate(data.test, verbose=0, return_dict=True)
     seconds = time.monotonic() - start
     with results.replacing(directory / results.MODEL) as beside:
         learner.save(beside)
     results.write_json(
         directory / results.RESULT,
-        _summarize(learner, data, history.history) | {"seconds": seconds},
+        _summarize(history.history, test) | _describe(learner, data) | {"seconds": seconds},
     )
     return results.read_run(directory)
 
 
-def _summarize(learner: Learner, data: Data, history: dict[str, list[float]]) -> dict[str, Any]:
-    """Returns the results of a run: its last epoch, and the one evaluation on test examples."""
-    test = learner.evaluate(data.test, verbose=0, return_dict=True)
-    values = {
-        "train_loss": history["loss"][-1],
-        "train_accuracy": history["accuracy"][-1],
-        "validation_loss": history["val_loss"][-1],
-        "validation_accuracy": history["val_accuracy"][-1],
-        "best_validation_accuracy": max(history["val_accuracy"]),
-        "test_loss": test["loss"],
-        "test_accuracy": test["accuracy"],
-        "chance_accuracy": 1 / data.num_classes,
-    }
+def _summarize(history: dict[str, list[float]], test: dict[str, float]) -> dict[str, Any]:
+    """Returns the metrics of the last epoch, the best of each, and the one evaluation on test."""
+    values = {}
+    for key, numbers in history.items():
+        split, metric = ("validation", key[4:]) if key.startswith("val_") else ("train", key)
+        best = min if metric == "loss" else max
+        values[f"{split}_{metric}"] = numbers[-1]
+        values[f"best_{split}_{metric}"] = best(filter(math.isfinite, numbers), default=math.nan)
+    values |= {f"test_{metric}": value for metric, value in test.items()}
     # JSON has no numbers for what a diverged run gives.
-    values = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    return values | {
-        "epochs": len(history["loss"]),
+    values = {key: value if math.isfinite(value) else None for key, value in values.items()}
+    return values | {"epochs": len(history["loss"])}
+
+
+def _describe(learner: Learner, data: Data) -> dict[str, Any]:
+    """Returns what else there is to know of a run."""
+    return {
+        "chance": data.chance,
         "parameters": learner.network.count_params(),
         "examples": data.sizes,
         "batch_size": data.batch_size,

@@ -3,14 +3,22 @@
 import os
 import pathlib
 
-from wna_tf.datasets import cifar10, digits, kmnist, pipeline
-from wna_tf.datasets.pipeline import Data, Source
+from wna_tf.datasets import add, cifar10, digits, image_folder, imagenet, kmnist, pipeline
+from wna_tf.datasets.folders import named_errors
+from wna_tf.datasets.pipeline import Data, Examples, Options, Source
 
-__all__ = ["Data", "Source", "load", "names"]
+__all__ = ["Data", "Examples", "Options", "Source", "load", "named_errors", "names"]
 
-# A data set is a module with `load(data_dir) -> (training, test)`, two sources, and
-# `VALIDATION_SIZE`, the number of training examples set aside unless the user says otherwise.
-_DATASETS = {"cifar10": cifar10, "digits": digits, "kmnist": kmnist}
+# A data set is a module with `load(options: Options) -> Examples` and `VALIDATION_SIZE`, the
+# number of training examples set aside unless the user says otherwise.
+_DATASETS = {
+    "add": add,
+    "cifar10": cifar10,
+    "digits": digits,
+    "image_folder": image_folder,
+    "imagenet": imagenet,
+    "kmnist": kmnist,
+}
 
 
 def names() -> list[str]:
@@ -25,18 +33,27 @@ def load(
     validation_size: int | None = None,
     data_limit: int | None = None,
     seed: int = 0,
+    image_size: int | None = None,
+    skip_corrupt: bool = False,
 ) -> Data:
-    """Loads a data set: inputs in [0, 1], targets `one_hot(label) - 1 / num_classes`.
+    """Loads a data set: its inputs and targets are described in the module of its name.
 
     Args:
         name: One of `names()`.
         batch_size: Examples a batch; see `pipeline.split` for its part in `data_limit`.
-        data_dir: Existing directory of the data sets that are kept on disk; None for the default
-            of TensorFlow Datasets.
-        validation_size: The first so many training examples are the validation set, with 0 there
-            is none; None for 5,000 (digits: 300).
+        data_dir: For "image_folder" and "imagenet" the directory of train/ and val/. For "cifar10"
+            and "kmnist" the existing directory that holds a directory for each data set; None for
+            the default of TensorFlow Datasets.
+        validation_size: The first so many training examples are the validation set; None for 5,000
+            (digits: 300; add, image_folder and imagenet: 0). With 0 it is val/, for data sets
+            that have it, and there is none for the others.
         data_limit: Train on the first so many of the other training examples; None for all.
-        seed: Seed of the order of the training examples.
+        seed: Seed of the order of the training examples and of their augmentation, and of the
+            examples themselves where they are generated (add).
+        image_size: Height and width of the images of "image_folder" (None for those of the first
+            image) and "imagenet" (None for 224).
+        skip_corrupt: Whether "image_folder" and "imagenet" leave out the files that cannot be
+            decoded, for which every file is decoded at once; they are refused otherwise.
 
     Returns:
         The batches: `train, validation, test = load(...)`, or by name, see `Data`.
@@ -48,16 +65,13 @@ def load(
     """
     if name not in _DATASETS:
         raise ValueError(f"Expected name to be one of {names()}. Received: name={name!r}")
-    if data_dir is not None:
-        directory = pathlib.Path(data_dir).expanduser()
-        if not directory.is_dir():
-            raise FileNotFoundError(
-                "Expected data_dir to be an existing directory. "
-                f"Received: data_dir={str(data_dir)!r}"
-            )
-        data_dir = directory
     dataset = _DATASETS[name]
+    options = Options(
+        data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
+        seed=seed,
+        image_size=image_size,
+        skip_corrupt=skip_corrupt,
+    )
     if validation_size is None:
         validation_size = dataset.VALIDATION_SIZE
-    training, test = dataset.load(data_dir)
-    return pipeline.split(training, test, batch_size, validation_size, data_limit, seed)
+    return pipeline.split(dataset.load(options), batch_size, validation_size, data_limit, seed)

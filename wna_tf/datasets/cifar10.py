@@ -1,14 +1,12 @@
 """CIFAR-10: 50,000 training and 10,000 test photographs of ten kinds of things, 32x32x3."""
 
-import os
-
 from wna_tf.datasets import pipeline
 
 VALIDATION_SIZE = 5000
 
 
-def load(data_dir: str | os.PathLike | None = None) -> tuple[pipeline.Source, pipeline.Source]:
+def load(options: pipeline.Options) -> pipeline.Examples:
     """Training and test examples, `x` [batch, 32, 32, 3]; see `tfds_images.load`."""
     from wna_tf.datasets import tfds_images  # Imports TensorFlow Datasets: only when needed.
 
-    return tfds_images.load("cifar10", data_dir)
+    return tfds_images.load("cifar10", options.data_dir)

@@ -1,14 +1,12 @@
 """KMNIST: 60,000 training and 10,000 test images of ten cursive Japanese characters, 28x28x1."""
 
-import os
-
 from wna_tf.datasets import pipeline
 
 VALIDATION_SIZE = 5000
 
 
-def load(data_dir: str | os.PathLike | None = None) -> tuple[pipeline.Source, pipeline.Source]:
+def load(options: pipeline.Options) -> pipeline.Examples:
     """Training and test examples, `x` [batch, 28, 28, 1]; see `tfds_images.load`."""
     from wna_tf.datasets import tfds_images  # Imports TensorFlow Datasets: only when needed.
 
-    return tfds_images.load("kmnist", data_dir)
+    return tfds_images.load("kmnist", options.data_dir)

@@ -3,10 +3,15 @@
 import dataclasses
 import math
 import numbers
+import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
+
+# Batches that are fetched at a time: more would hold more memory, and one leaves processors idle
+# while the last files of a batch are decoded.
+_BATCHES_AT_A_TIME = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +20,68 @@ class Source:
 
     Attributes:
         size: Number of examples.
-        fetch: Maps positions, int64 [batch], to `(x, y)`, float32 [batch, ...] each, in TensorFlow
-            operations. What it reads (tensors in memory, files) is its own business.
+        fetch: Maps positions and seeds, int64 [batch] each, to `(x, y)`, float32 [batch, ...] each,
+            in TensorFlow operations. What it reads (tensors in memory, files) is its own business.
+            A seed, another for every example in every pass, is all the randomness of an
+            augmentation; None for all seeds asks for examples without any, for evaluation.
     """
 
     size: int
-    fetch: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    fetch: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A data set before it is split and batched: what its module's `load` returns.
+
+    Attributes:
+        training: Training examples; those set aside for validation are taken from them.
+        test: Test examples.
+        validation: Official validation examples, used unless training examples are set aside.
+        chance_loss: The loss of a guess that does not look at the inputs, of targets [size, ...];
+            None if the targets are classes.
+    """
+
+    training: Source
+    test: Source
+    validation: Source | None = None
+    chance_loss: Callable[[tf.Tensor], float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a data set's `load` may be told; each takes what concerns it.
+
+    Attributes:
+        data_dir: Existing directory of the data sets that are kept on disk, or None.
+        seed: Seed of generated examples.
+        image_size: Height and width of images of files, or None.
+        skip_corrupt: Whether files that cannot be decoded are left out rather than refused.
+
+    Raises:
+        ValueError: If an option is of the wrong type or out of range.
+        FileNotFoundError: If `data_dir` is not a directory.
+    """
+
+    data_dir: pathlib.Path | None = None
+    seed: int = 0
+    image_size: int | None = None
+    skip_corrupt: bool = False
+
+    def __post_init__(self):
+        _check_integer("seed", self.seed, 0, 2**32 - 1)
+        if self.image_size is not None:
+            _check_integer("image_size", self.image_size, 1, 2**14)
+        if not isinstance(self.skip_corrupt, bool):
+            raise ValueError(
+                "Expected skip_corrupt to be True or False. "
+                f"Received: skip_corrupt={self.skip_corrupt!r}"
+            )
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            raise FileNotFoundError(
+                "Expected data_dir to be an existing directory. "
+                f"Received: data_dir={str(self.data_dir)!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +89,16 @@ class Data:
     """Batches of one data set; `train, validation, test = data` unpacks them.
 
     Attributes:
-        train: Batches `(x [batch, ...], y [batch, ..., num_classes])`, both float32. The seed fixes
-            a sequence of orders; each pass, even one broken off, takes the next.
-        validation: The same, in the order of the source; None if no examples were set aside, as
-            Keras's `fit(validation_data=None)` expects.
-        test: The same, in the order of the source.
+        train: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32. The seed fixes
+            a sequence of orders and augmentations; each pass, even one broken off, takes the next.
+        validation: The same, in the order of the source and without augmentation; None if there
+            are no such examples, as Keras's `fit(validation_data=None)` expects.
+        test: The same, in the order of the source and without augmentation.
         batch_size: The size of every batch but the last of a pass, which holds the remainder.
         sizes: Number of examples in "train", "validation" and "test".
+        num_classes: Number of classes; None if the targets are not classes.
+        chance: What a guess scores: {"accuracy": 1 / num_classes}, or, if the targets are not
+            classes, "train_loss", "validation_loss" (if there is any) and "test_loss".
     """
 
     train: tf.data.Dataset
@@ -42,6 +106,8 @@ class Data:
     test: tf.data.Dataset
     batch_size: int
     sizes: dict[str, int]
+    num_classes: int | None
+    chance: dict[str, float]
 
     def __iter__(self) -> Iterator[tf.data.Dataset | None]:
         return iter((self.train, self.validation, self.test))
@@ -52,14 +118,13 @@ class Data:
         return tuple(self.train.element_spec[0].shape[1:])
 
     @property
-    def num_classes(self) -> int:
-        """Number of outputs: the last axis of the targets."""
+    def num_outputs(self) -> int:
+        """Number of outputs (of each time step, in sequences): the last axis of the targets."""
         return self.train.element_spec[1].shape[-1]
 
 
 def split(
-    training: Source,
-    test: Source,
+    examples: Examples,
     batch_size: int,
     validation_size: int,
     data_limit: int | None = None,
@@ -71,14 +136,14 @@ def split(
     all others) are trained on. Only these are shuffled. Remainder batches are kept.
 
     Args:
-        training: Training and validation examples.
-        test: Test examples.
+        examples: The examples.
         batch_size: Examples a batch. Where `data_limit` is not a multiple of it, the greatest
             common divisor of both takes its place, so that batches of a limited set are equal.
-        validation_size: Number of examples set aside for validation, possibly 0.
+        validation_size: Number of training examples set aside for validation. If it is 0, the
+            official validation examples are the validation set, or there is none.
         data_limit: Number of examples to train on; None for all that validation leaves.
-        seed: Seed of the shuffling. As everywhere in TensorFlow the order also depends on the
-            global seed, where one is set.
+        seed: Seed of shuffling and augmentation. As everywhere in TensorFlow they also depend on
+            the global seed, where one is set.
 
     Returns:
         The batches, as `Data`.
@@ -86,30 +151,53 @@ def split(
     Raises:
         ValueError: If an argument is not an integer or out of range.
     """
+    training, validation, test = examples.training, examples.validation, examples.test
     _check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
     _check_integer("batch_size", batch_size, 1, remaining)
-    _check_integer("seed", seed, 0, 2**32 - 1)
     if data_limit is None:
         data_limit = remaining
     else:
         _check_integer("data_limit", data_limit, 1, remaining)
         batch_size = math.gcd(data_limit, batch_size)
 
-    positions = {
-        "train": range(validation_size, validation_size + data_limit),
-        "validation": range(validation_size),
-        "test": range(test.size),
+    parts = {"train": (training, range(validation_size, validation_size + data_limit))}
+    if validation_size:
+        parts["validation"] = training, range(validation_size)
+    elif validation:
+        parts["validation"] = validation, range(validation.size)
+    parts["test"] = test, range(test.size)
+    batches = {
+        name: _batches(source, positions, batch_size, seed if name == "train" else None)
+        for name, (source, positions) in parts.items()
     }
+
+    num_classes, chance_loss = None, examples.chance_loss
+    if chance_loss is None:
+        num_classes = batches["train"].element_spec[1].shape[-1]
+        chance = {"accuracy": 1 / num_classes}
+    else:
+        chance = {
+            f"{name}_loss": chance_loss(source.fetch(tf.constant(positions, tf.int64), None)[1])
+            for name, (source, positions) in parts.items()
+        }
     return Data(
-        train=_batches(training, positions["train"], batch_size, seed),
-        validation=_batches(training, positions["validation"], batch_size)
-        if validation_size
-        else None,
-        test=_batches(test, positions["test"], batch_size),
+        train=batches["train"],
+        validation=batches.get("validation"),
+        test=batches["test"],
         batch_size=batch_size,
-        sizes={name: len(some) for name, some in positions.items()},
+        sizes={
+            name: len(parts[name][1]) if name in parts else 0
+            for name in ("train", "validation", "test")
+        },
+        num_classes=num_classes,
+        chance=chance,
     )
+
+
+def centred_one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Targets `one_hot(label) - 1 / num_classes`, float32 [batch, num_classes]."""
+    return tf.one_hot(labels, num_classes) - 1 / num_classes
 
 
 def image_source(
@@ -135,24 +223,27 @@ def image_source(
         images = tf.identity(images)
         labels = tf.cast(labels, tf.int32)
 
-    def fetch(positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def fetch(positions: tf.Tensor, _: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.cast(tf.gather(images, positions), tf.float32) / maximum
-        y = tf.one_hot(tf.gather(labels, positions), num_classes) - 1 / num_classes
-        return x, y
+        return x, centred_one_hot(tf.gather(labels, positions), num_classes)
 
     return Source(len(images), fetch)
 
 
 def _batches(
-    source: Source, positions: range, batch_size: int, seed: int | None = None
+    source: Source, positions: range, batch_size: int, seed: int | None
 ) -> tf.data.Dataset:
-    """Batches of the examples at `positions`, shuffled anew in each pass if there is a seed."""
-    # Positions are shuffled, not examples: the buffer takes 8 bytes an example, so that it can
-    # hold them all and the shuffle is uniform, and a batch is fetched by one gather.
+    """Batches of the examples at `positions`, shuffled and augmented in each pass by a seed."""
     dataset = tf.data.Dataset.range(positions.start, positions.stop)
     if seed is not None:
+        # Positions are shuffled, not examples: they are small (with what TensorFlow adds, 200 bytes
+        # each), so that the buffer can hold them all and the shuffle is uniform.
         dataset = dataset.shuffle(len(positions), seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.batch(batch_size).map(source.fetch, num_parallel_calls=tf.data.AUTOTUNE)
+        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        dataset = tf.data.Dataset.zip(dataset, seeds)
+    dataset = dataset.batch(batch_size).map(
+        lambda some, seeds=None: source.fetch(some, seeds), num_parallel_calls=_BATCHES_AT_A_TIME
+    )
     # To optimize its graph tf.data writes the tensors that `fetch` reads into it: a copy of all
     # the examples for each dataset. There is nothing here to optimize; autotuning is kept.
     options = tf.data.Options()

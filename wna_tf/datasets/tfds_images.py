@@ -16,9 +16,7 @@ from wna_tf.datasets import pipeline
 _PROBE_SECONDS = 3
 
 
-def load(
-    name: str, data_dir: str | os.PathLike | None = None
-) -> tuple[pipeline.Source, pipeline.Source]:
+def load(name: str, data_dir: str | os.PathLike | None = None) -> pipeline.Examples:
     """Reads the official training and test examples, after a download where they are missing.
 
     Args:
@@ -27,7 +25,7 @@ def load(
             or else `~/tensorflow_datasets`.
 
     Returns:
-        The training and the test examples in the order of the files,
+        Training and test examples in the order of the files,
         `x` [batch, height, width, channels], `y` [batch, num_classes].
 
     Raises:
@@ -42,7 +40,7 @@ def load(
     if not prepared:
         _download(builder)
     with _tfds_errors(f"readable files of {name} in {builder.data_dir}"):
-        return _read(builder, "train"), _read(builder, "test")
+        return pipeline.Examples(training=_read(builder, "train"), test=_read(builder, "test"))
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str) -> pipeline.Source:

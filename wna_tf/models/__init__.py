@@ -1,5 +1,6 @@
 """Networks that the papers train."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 
@@ -7,10 +8,11 @@ import keras
 
 from wna_tf.config import Config
 from wna_tf.models.feedforward import cnn, mlp
+from wna_tf.models.recurrent import rnn
 
-__all__ = ["build", "cnn", "get", "mlp", "names"]
+__all__ = ["build", "cnn", "get", "mlp", "names", "rnn"]
 
-_MODELS = {"cnn": cnn, "mlp": mlp}
+_MODELS = {"cnn": cnn, "mlp": mlp, "rnn": rnn}
 
 
 def names() -> tuple[str, ...]:
@@ -29,18 +31,18 @@ def get(name: str) -> Callable[..., keras.Model]:
     return _MODELS[name]
 
 
-def build(config: Config, input_shape: Sequence[int], num_classes: int) -> keras.Model:
+def build(config: Config, input_shape: Sequence[int], num_outputs: int) -> keras.Model:
     """Builds the model of a configuration, from the fields that its function takes.
 
     Args:
         config: The configuration.
         input_shape: Shape of one example.
-        num_classes: Number of outputs.
+        num_outputs: Number of outputs; of classes, in a classifier.
+
+    Raises:
+        ValueError: If the configuration does not make such a network.
     """
     model = get(config.model)
-    options = {
-        name: getattr(config, name)
-        for name in inspect.signature(model).parameters
-        if hasattr(config, name)
-    }
-    return model(input_shape=input_shape, num_classes=num_classes, **options)
+    given = {"input_shape": input_shape, "num_outputs": num_outputs, "num_classes": num_outputs}
+    given |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return model(**{name: given[name] for name in inspect.signature(model).parameters})

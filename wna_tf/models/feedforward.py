@@ -15,7 +15,8 @@ def _block(x, affine, normalize, statistics, activation):
     return keras.layers.Activation(activation)(x)
 
 
-def _check_sizes(**sizes):
+def check_sizes(**sizes: int) -> None:
+    """Raises a ValueError unless every size is a positive integer."""
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise ValueError(f"Expected {name} to be a positive integer. Received: {name}={size!r}")
@@ -53,14 +54,14 @@ def cnn(
     Raises:
         ValueError: If a size is not a positive integer, or a name is unknown.
     """
-    _check_sizes(width=width, num_classes=num_classes)
+    check_sizes(width=width, num_classes=num_classes)
     if len(input_shape) != 3:
         raise ValueError(
             f"Expected images of height, width and channels. Received: input_shape={input_shape}"
         )
     x = inputs = keras.Input(tuple(input_shape), name="images")
     for stride in strides:
-        _check_sizes(stride=stride)
+        check_sizes(stride=stride)
         convolution = layers.Conv2D(width, 3, parameterization, strides=stride, padding="same")
         x = _block(x, convolution, normalize, statistics, activation)
     x = keras.layers.GlobalAveragePooling2D()(x)
@@ -98,7 +99,7 @@ def mlp(
     Raises:
         ValueError: If a size is not a positive integer, or a name is unknown.
     """
-    _check_sizes(width=width, num_classes=num_classes)
+    check_sizes(width=width, num_classes=num_classes)
     x = inputs = keras.Input(tuple(input_shape), name="images")
     x = keras.layers.Flatten()(x)
     for _ in range(depth):

@@ -1,0 +1,121 @@
+"""Random feedback weights: their shapes, distributions, seeds, and what they never do."""
+
+import keras
+import numpy as np
+import pytest
+from keras import initializers, layers
+
+import wna_tf
+from wna_tf import feedback
+
+
+def make_network(*affine, input_shape=(40,)):
+    return keras.Sequential([keras.Input(input_shape), *affine])
+
+
+def make_feedback(network, rule="feedback_alignment", seed=0):
+    return [variable.numpy() for variable in wna_tf.Learner(network, rule, seed).feedback_weights]
+
+
+def assert_distribution(sample, standard_deviation):
+    """Checks the moments of a normal distribution to five standard errors."""
+    assert abs(sample.mean()) < 5 * standard_deviation / np.sqrt(sample.size)
+    error = standard_deviation / np.sqrt(2 * sample.size)
+    assert abs(sample.std() - standard_deviation) < 5 * error
+    assert abs(np.mean(np.abs(sample) < standard_deviation) - 0.6827) < 2.5 / np.sqrt(sample.size)
+
+
+@pytest.mark.parametrize(("parameterization", "deviation"), [("ntk", 1), ("standard", 40**-0.5)])
+def test_random_feedback_is_distributed_as_the_weights(parameterization, deviation):
+    network = make_network(wna_tf.layers.Dense(500, parameterization), layers.Dense(30))
+    first, second = make_feedback(network)
+    assert_distribution(first, deviation)
+    limit = np.sqrt(6 / (500 + 30))  # Keras's default is Glorot's uniform distribution.
+    assert np.abs(second).max() <= limit
+    np.testing.assert_allclose(second.std(), limit / np.sqrt(3), rtol=0.02)
+    for weights, kernel in zip((first, second), network.trainable_variables[::2], strict=True):
+        assert abs(np.corrcoef(weights.ravel(), kernel.numpy().ravel())[0, 1]) < 0.05
+
+
+def test_a_seed_decides_the_feedback():
+    network = wna_tf.models.cnn((6, 6, 1), 3, 4, (1, 2))
+    for rule in ("feedback_alignment", "direct_feedback_alignment"):
+        draws = []
+        for seed in (0, 0, 1):
+            keras.utils.set_random_seed(len(draws))  # Which must not matter.
+            draws.append(np.concatenate([w.ravel() for w in make_feedback(network, rule, seed)]))
+        first, same, other = draws
+        np.testing.assert_array_equal(first, same)
+        assert not np.isin(first, other).any()
+        assert len(set(first)) == len(first)  # Layers of one shape do not share their draws.
+
+
+def test_feedback_differs_from_weights_of_the_same_seed():
+    options = {"kernel_initializer": initializers.RandomNormal(seed=0)}
+    network = make_network(layers.Dense(40, **options), layers.Dense(40, **options))
+    weights = [kernel.numpy() for kernel in network.trainable_variables[::2]]
+    assert not np.isin(make_feedback(network), weights).any()
+
+
+@pytest.mark.parametrize("value", [initializers.Constant(2.0), lambda shape, dtype: np.ones(shape)])
+def test_initializers_without_a_seed_are_kept(value):
+    assert feedback.reseed(value, 0, 0) is value
+
+
+def test_a_shared_kernel_has_one_feedback_weight():
+    inputs = keras.Input((4,))
+    dense = layers.Dense(4)
+    network = keras.Model(inputs, layers.Dense(2)(dense(dense(inputs))))
+    assert [weights.shape for weights in make_feedback(network)] == [(4, 4), (4, 2)]
+
+
+def test_direct_feedback_projects_to_block_outputs():
+    network = wna_tf.models.cnn((12, 10, 2), 7, 16, (1, 2))
+    weights = make_feedback(network, "direct_feedback_alignment")
+    assert [b.shape for b in weights] == [(12, 10, 16, 7), (6, 5, 16, 7)]
+    for b in weights:
+        assert_distribution(b, np.prod(b.shape[:-1]) ** -0.5)
+
+
+@pytest.mark.parametrize("rule", ["backprop", "align_zero", "align_ada", "align_prop", "readout"])
+def test_other_rules_have_no_feedback_weights(rule):
+    assert make_feedback(make_network(layers.Dense(3)), rule) == []
+
+
+@pytest.mark.parametrize("rule", ["feedback_alignment", "direct_feedback_alignment"])
+def test_training_leaves_feedback_alone(rule):
+    network = make_network(layers.Dense(5, activation="relu"), layers.Dense(2))
+    learner = wna_tf.Learner(network, rule)
+    learner.compile("sgd", "mse")
+    before = [variable.numpy() for variable in learner.feedback_weights]
+    learner.fit(np.ones((8, 40)), np.ones((8, 2)), verbose=0)
+    for variable, value in zip(learner.feedback_weights, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+        assert not any(variable is weight for weight in learner.trainable_variables)
+
+
+def two_heads():
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, [layers.Dense(2)(inputs), layers.Dense(2)(inputs)])
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (two_heads, r"one output \[batch, classes\].*\(None, 2\), \(None, 2\)"),
+        (lambda: make_network(layers.Dense(2), input_shape=(5, 3)), r"one output.*\(None, 5, 2\)"),
+        (
+            lambda: make_network(
+                layers.Dense(4, name="first"),
+                layers.GlobalAveragePooling1D(),
+                layers.Dense(2),
+                input_shape=(None, 3),
+            ),
+            r"known shape.*'first'",
+        ),
+    ],
+    ids=["two_outputs", "sequence_output", "unknown_length"],
+)
+def test_direct_feedback_refuses_what_it_cannot_project_to(network, reason):
+    with pytest.raises(ValueError, match=rf"^Expected .*{reason}"):
+        wna_tf.Learner(network(), "direct_feedback_alignment")

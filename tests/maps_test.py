@@ -1,0 +1,264 @@
+"""Programs of Keras networks: their blocks, and the layers that are refused."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+import wna_tf
+from wna_tf import maps
+from wna_tf.trace import trace
+
+
+def find(program, name):
+    """The affine map of a layer."""
+    (step,) = (step for step in program.affine_maps if step.name == name)
+    return step
+
+
+def producer(program, place):
+    """Name of the layer or function whose map ends at a place."""
+    (step,) = (step for step in program.maps if place in step.outputs)
+    return step.name
+
+
+def sequential(*operations, input_shape=(6, 6, 3)):
+    return keras.Sequential([keras.Input(input_shape), *operations])
+
+
+@pytest.mark.parametrize(
+    ("behind", "end"),
+    [
+        ([], "conv"),
+        ([layers.ReLU(name="relu")], "relu"),
+        ([layers.BatchNormalization(), layers.Activation("tanh", name="tanh")], "tanh"),
+        ([layers.BatchNormalization(name="norm"), layers.MaxPooling2D()], "norm"),
+        ([layers.ReLU(name="relu"), layers.ReLU()], "relu"),
+        ([layers.ReLU(name="relu"), layers.BatchNormalization()], "relu"),
+        ([layers.GlobalAveragePooling2D(), layers.ReLU()], "conv"),
+    ],
+)
+def test_a_block_ends_behind_its_first_activation(behind, end):
+    head = [layers.Flatten(), layers.Dense(2, name="head")]
+    program = trace(sequential(layers.Conv2D(4, 3, name="conv"), *behind, *head))
+    place = program.block_output(find(program, "conv"))
+    assert producer(program, place) == end
+    assert program.shapes[place.index] == (None, 4, 4, 4)
+    assert program.last_affine_maps == {find(program, "head")}
+
+
+def test_a_fused_activation_ends_a_block():
+    program = trace(sequential(layers.Dense(4, activation="tanh", name="dense")))
+    place = program.block_output(find(program, "dense"))
+    assert producer(program, place) == "tanh"
+    assert place == program.outputs[0]
+
+
+def test_blocks_of_a_graph():
+    inputs = keras.Input((4,))
+    a = layers.Dense(4, name="a")(inputs)
+    b = layers.Dense(4, name="b")(layers.ReLU(name="relu")(a))
+    x = layers.Add()([a, b])
+    c = layers.Dense(4, activation="tanh", name="c")(x)
+    outputs = [layers.Softmax()(layers.Dense(2, name="d")(c)), x]
+    program = trace(keras.Model(inputs, outputs))
+    ends = {
+        step.name: producer(program, program.block_output(step)) for step in program.affine_maps
+    }
+    assert ends == {"a": "a", "b": "b", "c": "tanh", "d": "d"}  # a's output goes two ways.
+    assert {step.name for step in program.last_affine_maps} == {"a", "b", "d"}
+
+
+def test_nested_and_shared_layers_are_expanded_where_they_are_called():
+    dense = layers.Dense(4, name="shared")
+    inner = sequential(dense, layers.ReLU(), input_shape=(4,))
+    inputs = keras.Input((4,))
+    program = trace(keras.Model(inputs, layers.Dense(2, name="head")(inner(dense(inputs)))))
+    assert [step.name for step in program.affine_maps] == ["shared", "shared", "head"]
+    assert len({id(step.kernel) for step in program.affine_maps}) == 2
+    assert [producer(program, program.block_output(s)) for s in program.affine_maps[:2]] == [
+        "shared",
+        program.maps[2].name,
+    ]
+
+
+# What a program cannot express must be refused, or trained as Keras trains it.
+
+
+class OfDense(layers.Layer):
+    """A layer made of one dense layer."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(6, activation="tanh")
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.count = self.add_weight(name="count", initializer="ones", trainable=False)
+
+
+class TiedDecoder(OfDense):
+    """A layer that uses a kernel twice, once by itself."""
+
+    def call(self, inputs):
+        return ops.matmul(self.dense(inputs), ops.transpose(self.dense.kernel))
+
+
+class BorrowedKernel(OfDense):
+    """A layer that never calls the layer that it has a kernel from."""
+
+    def call(self, inputs):
+        return ops.matmul(inputs, self.dense.kernel) + self.dense.bias
+
+
+class Counting(OfDense):
+    """A layer that writes to a state of its own."""
+
+    def call(self, inputs, training=None):
+        if training:
+            self.count.assign_add(1.0)
+        return self.dense(inputs) * self.count
+
+
+class Squared(layers.Dense):
+    """A layer that is not its parent's affine map."""
+
+    def call(self, inputs):
+        return super().call(inputs) ** 2
+
+
+class Tripled(keras.Model):
+    """A functional model whose call is not that of its graph."""
+
+    def __init__(self, **options):
+        inputs = keras.Input((6,))
+        super().__init__(inputs, layers.Dense(2)(inputs), **options)
+
+    def call(self, inputs, training=None):
+        return 3 * super().call(inputs, training=training)
+
+
+class TripledSequence(keras.Sequential):
+    """A sequential model whose call is not that of its layers."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 3 * super().call(inputs, training=training, mask=mask)
+
+
+class Written(keras.Model):
+    """A model in Python, without a graph."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.dense = layers.Dense(2)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def tripled_sequence():
+    return TripledSequence([keras.Input((6,)), layers.Dense(2)], name="guilty")
+
+
+def borrowed_variable():
+    inputs = keras.Input((6,))
+    guilty = layers.Dense(6, name="guilty")
+    x = guilty(inputs)
+    return keras.Model(inputs, layers.Dense(2)(ops.matmul(x, guilty.kernel)))
+
+
+def with_lora():
+    dense = layers.Dense(2, name="guilty")
+    network = sequential(dense, input_shape=(6,))
+    dense.enable_lora(2)
+    return network
+
+
+def inside(layer, input_shape=(6,)):
+    inputs = keras.Input(input_shape)
+    return keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+
+
+DOUBTFUL = {
+    "tied_decoder": lambda: inside(TiedDecoder(name="guilty")),
+    "borrowed_kernel": lambda: inside(BorrowedKernel(name="guilty")),
+    "borrowed_variable": borrowed_variable,
+    "state": lambda: inside(Counting(name="guilty")),
+    "overridden_layer": lambda: inside(Squared(2, name="guilty")),
+    "overridden_functional": lambda: Tripled(name="guilty"),
+    "overridden_functional_inside": lambda: inside(Tripled(name="guilty")),
+    "overridden_sequential": tripled_sequence,
+    "overridden_sequential_inside": lambda: inside(tripled_sequence()),
+    "written": lambda: Written(name="guilty"),
+    "written_inside": lambda: inside(Written(name="guilty")),
+    "lora": with_lora,
+    "spectral_normalization": lambda: inside(
+        layers.SpectralNormalization(layers.Dense(2), name="guilty")
+    ),
+    "time_distributed": lambda: inside(
+        layers.TimeDistributed(layers.Dense(2), name="guilty"), (5, 2)
+    ),
+    "recurrent_dropout": lambda: inside(
+        layers.LSTM(2, recurrent_dropout=0.5, name="guilty"), (5, 2)
+    ),
+    "recurrent_convolution": lambda: inside(layers.ConvLSTM1D(2, 2, name="guilty"), (3, 5, 2)),
+    "activity_regularization": lambda: inside(layers.ActivityRegularization(0.1, name="guilty")),
+    "activity_regularizer_inside": lambda: sequential(
+        inside(layers.Dense(2, activity_regularizer="l2", name="guilty")), input_shape=(6,)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_a_network_is_trained_as_by_keras_or_refused_by_name(name):
+    networks = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        networks.append(DOUBTFUL[name]())
+    network, plain = networks
+    before = [variable.numpy() for variable in network.variables]
+    try:
+        learner = wna_tf.Learner(network, "backprop")
+    except ValueError as error:
+        assert re.match(r"Expected .*\. Received: .*guilty", str(error))
+        learner = None
+    for variable, value in zip(network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+    if learner is None:
+        return
+    x = np.random.default_rng(0).normal(size=(4, *network.input_shape[1:]))
+    for model in (learner, plain):
+        model.compile("sgd", "mse", run_eagerly=True)
+        model.train_on_batch(x, np.ones((4, *network.output_shape[1:])))
+    for ours, theirs in zip(network.variables, plain.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=ours.path)
+
+
+def test_a_subclass_is_expanded_as_its_parent_unless_it_overrides_call():
+    class Parent(layers.Layer):
+        def build(self, input_shape):
+            self.scale = self.add_weight(name="scale", shape=(input_shape[-1],))
+
+        def call(self, inputs):
+            return inputs * self.scale
+
+    class Same(Parent):
+        pass
+
+    class Other(Parent):
+        def call(self, inputs):
+            return inputs - self.scale
+
+    @maps.register(Parent)
+    def _expand(layer, emit, x):
+        return emit.local(layer, x)
+
+    for cls in (Parent, Same):
+        assert trace(inside(cls(name="scale"))).maps[0].name == "scale"
+    with pytest.raises(ValueError, match=r"^Expected .*Received: .*guilty.*Other"):
+        trace(inside(Other(name="guilty")))

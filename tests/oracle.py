@@ -1,0 +1,209 @@
+"""Updates of every learning rule for chains of blocks, by hand in float64 NumPy."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+RULES = {
+    #                             feedback   derivative activity
+    "backprop": ("current", "current", "current"),
+    "align_zero": ("initial", "initial", "initial"),
+    "align_ada": ("initial", "initial", "current"),
+    "align_prop": ("initial", "current", "current"),
+    "feedback_alignment": ("random", "current", "current"),
+    "sign_symmetry": ("sign", "current", "current"),
+    "sign_symmetry_fixed_magnitude": ("sign_magnitude", "current", "current"),
+    "kolen_pollack": ("mirrored", "current", "current"),
+    "direct_feedback_alignment": ("direct", "current", "current"),
+    "readout": ("none", "current", "current"),
+}
+
+# The function, and its derivative.
+ACTIVATIONS = {
+    "linear": (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0)),
+    "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "softplus": (lambda z: np.logaddexp(z, 0), lambda z: 1 / (1 + np.exp(-z))),
+}
+
+# The operation behind a block's activation, and the transpose of its derivative at h.
+AFTER = {
+    "nothing": (lambda h: h, lambda d, h: d),
+    "flatten": (lambda h: h.reshape(len(h), -1), lambda d, h: d.reshape(h.shape)),
+    "average": (
+        lambda h: h.mean((1, 2)),
+        lambda d, h: np.broadcast_to(d[:, None, None], h.shape) / np.prod(h.shape[1:3]),
+    ),
+    "maximum": (
+        lambda h: h.max((1, 2)),
+        lambda d, h: d[:, None, None] * (h == h.max((1, 2), keepdims=True)),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """`h = phi(norm(A(x; W) / sqrt(fan_in) + b))`, and an operation behind it."""
+
+    units: int
+    kernel_size: int | None = None  # None: dense.
+    stride: int = 1
+    padding: str = "same"
+    ntk: bool = True
+    normalize: bool = False
+    activation: str = "linear"
+    after: str = "nothing"
+
+
+@dataclasses.dataclass
+class State:
+    """A block's tensors: input, z before normalization, z, phi(z)."""
+
+    x: np.ndarray
+    u: np.ndarray
+    z: np.ndarray
+    h: np.ndarray
+
+
+def _window(block: Block, size: int) -> tuple[int, int, int]:
+    """Returns the output size along one axis, and the padding before and after."""
+    if block.padding == "valid":
+        return (size - block.kernel_size) // block.stride + 1, 0, 0
+    out = -(-size // block.stride)
+    total = max((out - 1) * block.stride + block.kernel_size - size, 0)
+    return out, total // 2, total - total // 2
+
+
+def _taps(block: Block, height: int, width: int):
+    """Yields, for each position in the kernel, the pixels of the padded image it meets."""
+    for row, column in itertools.product(range(block.kernel_size), repeat=2):
+        yield (
+            slice(None),
+            slice(row, row + block.stride * height, block.stride),
+            slice(column, column + block.stride * width, block.stride),
+        )
+
+
+def unfold(block: Block, x: np.ndarray) -> np.ndarray:
+    """Returns the rows that the kernel multiplies, [batch, ..., fan_in]."""
+    if block.kernel_size is None:
+        return x
+    (height, *rows), (width, *columns) = (_window(block, size) for size in x.shape[1:3])
+    padded = np.pad(x, [(0, 0), rows, columns, (0, 0)])
+    return np.concatenate([padded[tap] for tap in _taps(block, height, width)], -1)
+
+
+def fold(block: Block, d: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the transpose of `unfold`, for inputs of `shape`."""
+    if block.kernel_size is None:
+        return d
+    (height, *rows), (width, *columns) = (_window(block, size) for size in shape[1:3])
+    padded = np.pad(np.zeros(shape), [(0, 0), rows, columns, (0, 0)])
+    parts = np.split(d, block.kernel_size**2, -1)
+    for tap, part in zip(_taps(block, height, width), parts, strict=True):
+        padded[tap] += part
+    return padded[:, rows[0] : rows[0] + shape[1], columns[0] : columns[0] + shape[2]]
+
+
+def _matrix(block: Block, kernel: np.ndarray) -> np.ndarray:
+    """Returns a kernel as the matrix [fan_in, units] that multiplies rows."""
+    matrix = kernel.reshape(-1, block.units)
+    return matrix / np.sqrt(len(matrix)) if block.ntk else matrix
+
+
+def _moments(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return u.mean(0), np.sqrt(u.var(0) + 1e-6)
+
+
+def _normalization_transposed(block: Block, d: np.ndarray, u: np.ndarray) -> np.ndarray:
+    if not block.normalize:
+        return d
+    mean, deviation = _moments(u)
+    z = (u - mean) / deviation
+    return (d - d.mean(0) - z * (d * z).mean(0)) / deviation
+
+
+def _carriers(
+    source: str,
+    blocks: Sequence[Block],
+    current: Sequence[tuple[np.ndarray, np.ndarray]],
+    initial: Sequence[tuple[np.ndarray, np.ndarray]],
+    random: Sequence[np.ndarray],
+) -> Sequence[np.ndarray]:
+    """Returns the kernels that carry deltas back, one for every block."""
+    kernels = [kernel for kernel, _ in current]
+    if source == "current":
+        return kernels
+    if source == "initial":
+        return [kernel for kernel, _ in initial]
+    if source in ("random", "mirrored"):
+        return random
+    if source == "sign":
+        squares = [
+            1 / 3 if block.ntk else 1 / (3 * np.prod(kernel.shape[:-1]))
+            for block, kernel in zip(blocks, kernels, strict=True)
+        ]
+        return [np.sqrt(s) * np.sign(kernel) for s, kernel in zip(squares, kernels, strict=True)]
+    if source == "sign_magnitude":
+        return [np.abs(m) * np.sign(kernel) for m, kernel in zip(random, kernels, strict=True)]
+    return [np.zeros_like(kernel) for kernel in kernels]
+
+
+def forward(
+    blocks: Sequence[Block], weights: Sequence[tuple[np.ndarray, np.ndarray]], x: np.ndarray
+) -> tuple[np.ndarray, list[State]]:
+    """Returns the output of a chain with (kernel, bias) per block, and its states."""
+    states = []
+    for block, (kernel, bias) in zip(blocks, weights, strict=True):
+        z = u = unfold(block, x) @ _matrix(block, kernel) + bias
+        if block.normalize:
+            mean, deviation = _moments(u)
+            z = (u - mean) / deviation
+        h = ACTIVATIONS[block.activation][0](z)
+        states.append(State(x, u, z, h))
+        x = AFTER[block.after][0](h)
+    return x, states
+
+
+def updates(
+    rule: str,
+    blocks: Sequence[Block],
+    current: Sequence[tuple[np.ndarray, np.ndarray]],
+    initial: Sequence[tuple[np.ndarray, np.ndarray]],
+    random: Sequence[np.ndarray],
+    x: np.ndarray,
+    error: np.ndarray,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the updates of the kernel and the bias of every block.
+
+    `random` are the feedback weights of the rules that have some: a kernel for every block, or
+    in direct feedback alignment a projection for every block but the last. `error` is dL/df.
+    """
+    source, derivative, activity = RULES[rule]
+    networks = {"current": current, "initial": initial}
+    carriers = _carriers(source, blocks, current, initial, random)
+    _, at = forward(blocks, networks[derivative], x)
+    _, read = forward(blocks, networks[activity], x)
+
+    result = []
+    delta = error
+    for index in reversed(range(len(blocks))):
+        block, here, there = blocks[index], at[index], read[index]
+        if source == "direct" and index < len(blocks) - 1:
+            d = np.tensordot(error, random[index], [[1], [-1]])
+        else:
+            d = AFTER[block.after][1](delta, here.h)
+        d = d * ACTIVATIONS[block.activation][1](here.z)
+
+        learned = _normalization_transposed(block, d, there.u).reshape(-1, block.units)
+        rows = unfold(block, there.x)
+        kernel, bias = current[index]
+        scale = 1 / np.sqrt(rows.shape[-1]) if block.ntk else 1
+        gradient = scale * rows.reshape(-1, rows.shape[-1]).T @ learned
+        result.insert(0, (gradient.reshape(kernel.shape), learned.sum(0).reshape(bias.shape)))
+
+        carried = _normalization_transposed(block, d, here.u)
+        delta = fold(block, carried @ _matrix(block, carriers[index]).T, here.x.shape)
+    return result

@@ -1,0 +1,276 @@
+"""The kinds of local maps that networks are made of, forward and transposed.
+
+A learning rule acts on two kinds. An `Affine` map is linear in its input and in its kernel each;
+feedback weights stand in for its kernel on the way back. Every other map is `Local`: it contributes
+its derivative alone, and its parameters, if it has any, learn by that.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from wna_tf.layers import recurrent as loops
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """The place of a tensor that flows between maps."""
+
+    index: int
+
+
+class Delta(NamedTuple):
+    """What arrives at a value from above.
+
+    The two differ between an affine map and its normalization, where a rule takes derivative and
+    activity from different networks: what is carried passes through the normalization of the
+    former, what is learned through that of the latter.
+
+    Attributes:
+        carried: Goes on to the maps below, [batch, ...].
+        learned: Makes the update of the weights, [batch, ...].
+    """
+
+    carried: tf.Tensor
+    learned: tf.Tensor
+
+
+class Record(NamedTuple):
+    """What the evaluation of a map keeps for its transpose.
+
+    Attributes:
+        inputs: Its inputs, [batch, ...] each.
+        weights: The values of its weights.
+        outputs: Its outputs, [batch, ...] each.
+        tape: The tape of a local map, which can be asked once.
+        loop: The inputs, recurrent inputs and states before each step of a recurrence,
+            [time, batch, ...] each.
+    """
+
+    inputs: list[tf.Tensor]
+    weights: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+    tape: tf.GradientTape | None = None
+    loop: list[tf.Tensor] | None = None
+
+
+Below = list[Delta | None]
+Updates = list[tf.Tensor | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Map(abc.ABC):
+    """One step of a program.
+
+    Attributes:
+        name: Name of the layer that the step belongs to.
+        apply: The function of its inputs (a local map), or of its input and weights (an affine
+            one).
+        inputs: Where its inputs come from.
+        outputs: Where its outputs go to.
+        weights: The variables that it learns.
+    """
+
+    name: str
+    apply: Callable[..., Any]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    weights: tuple[keras.Variable, ...] = ()
+
+    @abc.abstractmethod
+    def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
+        """Evaluates the map.
+
+        Args:
+            inputs: Its inputs, [batch, ...] each.
+            weights: The values of its weights.
+        """
+
+    @abc.abstractmethod
+    def transpose(
+        self,
+        derivative: Record,
+        activity: Record,
+        received: Sequence[Delta | None],
+        feedback: tf.Tensor | None,
+    ) -> tuple[Below, Updates]:
+        """Transposes the map's Jacobian-vector product.
+
+        Args:
+            derivative: The map in the network whose derivatives are taken.
+            activity: The map in the network whose presynaptic activity is read.
+            received: What arrived at its outputs.
+            feedback: The kernel that carries deltas through an affine map; None if nothing is to
+                be carried.
+
+        Returns:
+            What goes to its inputs, and the updates of its weights; None where there is nothing.
+        """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine(Map):
+    """A map `apply(x, kernel[, bias])`, linear in `x` and in `kernel` each.
+
+    Attributes:
+        initializer: Initializer of the kernel, the distribution of random feedback weights.
+        magnitude: Root mean square of the kernel's entries at initialization, as the
+            parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
+    """
+
+    initializer: Callable[..., Any] | None = None
+    magnitude: float = 1.0
+
+    @property
+    def kernel(self) -> keras.Variable:
+        return self.weights[0]
+
+    def evaluate(self, inputs, weights):
+        return Record(inputs, weights, [self.apply(*inputs, *weights)])
+
+    def transpose(self, derivative, activity, received, feedback):
+        (delta,) = received
+        (x,), (presynaptic,) = derivative.inputs, activity.inputs
+        carried = None
+        if feedback is not None:
+            (carried,) = transpose_jvp(lambda x: self.apply(x, feedback), [x], delta.carried)
+        updates = transpose_jvp(
+            lambda *weights: self.apply(presynaptic, *weights), activity.weights, delta.learned
+        )
+        return [carried if carried is None else Delta(carried, carried)], updates
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recurrence(Affine):
+    """An affine map of the output before, in a loop over time: `v_t = apply(h_{t-1}, kernel)`.
+
+    Its input is `u`, [batch, time, features], its output `h`, [batch, time, units]. One kernel
+    carries deltas through time, and learns from all steps.
+
+    Attributes:
+        cell: `cell(u_t, v_t, *states) -> states`, the first of which is `h_t`; its derivative is
+            a local map's.
+        sizes: Number of units of each state.
+    """
+
+    cell: loops.Cell | None = None
+    sizes: tuple[int, ...] = ()
+
+    def evaluate(self, inputs, weights):
+        u = loops.swap_time(*inputs)
+        states, v = loops.unroll(self.cell, lambda h: self.apply(h, *weights), u, self.sizes)
+        loop = [u, v, *map(loops.shift, states)]
+        return Record(inputs, weights, [loops.swap_time(states[0])], loop=loop)
+
+    def transpose(self, derivative, activity, received, feedback):
+        (delta,) = received
+
+        def step(carry, elements):
+            after, _ = carry
+            above, primals = elements
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(primals)
+                states = self.cell(*primals)
+            du, dv, *before = tape.gradient(
+                states,
+                primals,
+                output_gradients=[after[0] + above, *after[1:]],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            if feedback is not None:
+                h = primals[2]
+                (carried,) = transpose_jvp(lambda h: self.apply(h, feedback), [h], dv)
+                before[0] += carried
+            return before, [du, dv]
+
+        zeros = [tf.zeros_like(sequence[0]) for sequence in derivative.loop]
+        _, (du, dv) = tf.scan(
+            step,
+            (loops.swap_time(delta.carried), derivative.loop),
+            (zeros[2:], zeros[:2]),
+            reverse=True,
+        )
+        # All steps at once: one product for the kernel instead of one a step.
+        h = activity.loop[2]
+        updates = transpose_jvp(lambda *weights: self.apply(h, *weights), activity.weights, dv)
+        du = loops.swap_time(du)
+        return [Delta(du, du)], updates
+
+
+class Local(Map):
+    """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any."""
+
+    def evaluate(self, inputs, weights):
+        # A tape for each map, not one for the network: a rule may combine two networks.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x for x in inputs + weights if x.dtype.is_floating])
+            outputs = keras.tree.flatten(self.apply(*inputs))
+        return Record(inputs, weights, outputs, tape)
+
+    def transpose(self, derivative, activity, received, feedback):
+        del feedback
+        carried, updates = self._pull_back(
+            derivative, [delta and delta.carried for delta in received]
+        )
+        learned = carried
+        if activity is not derivative:
+            learned, updates = self._pull_back(
+                activity, [delta and delta.learned for delta in received]
+            )
+        return self._combine(carried, learned), updates
+
+    def _combine(self, carried: Updates, learned: Updates) -> Below:
+        del learned  # A block ends here: what it is sent is the derivative network's.
+        return [None if delta is None else Delta(delta, delta) for delta in carried]
+
+    def _pull_back(self, record: Record, deltas: Sequence[tf.Tensor | None]):
+        """Returns the transposed Jacobian's deltas of the inputs, and those of the weights."""
+        pairs = zip(record.outputs, deltas, strict=True)
+        outputs, deltas = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
+        below, updates = record.tape.gradient(
+            outputs, [record.inputs, record.weights], output_gradients=deltas
+        )
+        # An embedding's are slices.
+        return below, [None if u is None else tf.convert_to_tensor(u) for u in updates]
+
+
+class Normalization(Local):
+    """A normalization. Behind an affine map it is a part of that map's block."""
+
+    def _combine(self, carried, learned):
+        return [
+            None if pair[0] is None else Delta(*pair) for pair in zip(carried, learned, strict=True)
+        ]
+
+
+class Activation(Local):
+    """An elementwise activation: the end of an affine map's block."""
+
+
+def transpose_jvp(
+    function: Callable[..., tf.Tensor], primals: list[tf.Tensor], delta: tf.Tensor
+) -> list[tf.Tensor]:
+    """Transposes the Jacobian-vector product of a function that is linear in its arguments.
+
+    The product is a forward accumulator's; since the transpose does not need its value, it is
+    written into the graph but never computed.
+
+    Args:
+        function: The function.
+        primals: Where the Jacobian is taken.
+        delta: What to apply the transpose to, of the shape of the function's value.
+
+    Returns:
+        One tensor of the shape of each primal.
+    """
+    tangents = [tf.zeros_like(primal) for primal in primals]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tangents)
+        with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
+            value = function(*primals)
+        product = accumulator.jvp(value)
+    return tape.gradient(product, tangents, output_gradients=delta)

@@ -1,0 +1,121 @@
+"""The recurrent layer of the Add task, and the loop over time that recurrent layers share."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from wna_tf.layers import parameterization as parameterizations
+
+Cell = Callable[..., list[tf.Tensor]]
+"""`cell(u_t, v_t, *states) -> states`, the first of which is the output."""
+
+
+def unroll(
+    cell: Cell,
+    recurrent: Callable[[tf.Tensor], tf.Tensor],
+    inputs: tf.Tensor,
+    sizes: Sequence[int],
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Runs a recurrent cell from zero states.
+
+    Args:
+        cell: What a step makes of its input, its recurrent input `v_t` and its states.
+        recurrent: The affine map of the output before, `v_t = recurrent(h_{t-1})`.
+        inputs: `u`, [time, batch, features].
+        sizes: Number of units of each state.
+
+    Returns:
+        The states after each step, [time, batch, units] each, and `v`, [time, batch, features].
+    """
+    states = [tf.zeros([tf.shape(inputs)[1], size], inputs.dtype) for size in sizes]
+
+    def step(carry, u):
+        states, _ = carry
+        v = recurrent(states[0])
+        return cell(u, v, *states), v
+
+    return tf.scan(step, inputs, (states, recurrent(states[0])))
+
+
+def shift(states: tf.Tensor) -> tf.Tensor:
+    """Returns the states before each step from those after it, [time, batch, units]."""
+    return tf.concat([tf.zeros_like(states[:1]), states[:-1]], 0)
+
+
+def swap_time(sequence: tf.Tensor) -> tf.Tensor:
+    """Swaps [batch, time, ...] and [time, batch, ...]."""
+    return tf.transpose(sequence, [1, 0, *range(2, sequence.shape.rank)])
+
+
+@keras.saving.register_keras_serializable("wna_tf")
+class Recurrent(keras.layers.Layer):
+    """Recurrent layer `h_t = phi(x_t W_ih + h_{t-1} W_hh / sqrt(units) + b_h)`, `h_0 = 0`.
+
+    Inputs are [batch, time, features], outputs [batch, time, units]. In NTK parameterization all
+    weights are N(0, 1) and `W_ih` has no factor; in standard parameterization `W_hh` is
+    N(0, 1 / units) and has none either. Source: public code of Boopathy and Fiete (2022).
+
+    Args:
+        units: Number of units.
+        parameterization: `"ntk"` or `"standard"`.
+        activation: Name of the activation `phi`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        parameterization: str = "ntk",
+        activation: str = "relu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.parameterization = parameterizations.check(parameterization)
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.RandomNormal(stddev=1.0)
+        self.recurrent_initializer = parameterizations.kernel_initializer(parameterization)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=self.kernel_initializer,
+        )
+        self.recurrent_kernel = self.add_weight(
+            name="recurrent_kernel",
+            shape=(self.units, self.units),
+            initializer=self.recurrent_initializer,
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+
+    def recurrent(self, h, kernel):
+        """Returns `h W_hh / sqrt(units)`, linear in `h` and in the kernel."""
+        scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
+        return tf.matmul(h if scale == 1 else h * scale, kernel)
+
+    def cell(self, u, v, h):
+        """Returns the state after one step."""
+        del h  # It acts through `v` alone.
+        return [self.activation(u + v)]
+
+    def call(self, inputs):
+        kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.bias)
+        (h,), _ = unroll(
+            self.cell,
+            lambda h: self.recurrent(h, kernel) + bias,
+            swap_time(tf.matmul(inputs, self.kernel)),
+            [self.units],
+        )
+        return swap_time(h)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        return super().get_config() | {
+            "units": self.units,
+            "parameterization": self.parameterization,
+            "activation": keras.activations.serialize(self.activation),
+        }
