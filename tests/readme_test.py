@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_links_lead_somewhere():
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
 def test_examples_run(example, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = ["python", str(example)]
+    command = [sys.executable, str(example)]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
