@@ -83,7 +83,11 @@ def test_the_network_stays_clean_and_is_exported_alone(tmp_path):
     learner = make_learner("feedback_alignment")
     count = len(learner.network.weights)
     learner.fit(x, y, verbose=0)
-    assert len(learner.network.weights) == count < len(learner.weights)
+    own = len(learner.initial_weights) + len(learner.feedback_weights)
+    assert len(learner.network.weights) == count == len(learner.weights) - own
+    stored = {}
+    learner.save_own_variables(stored)
+    assert len(stored) == own
     learner.export(tmp_path / "saved_model", verbose=False)
     served = tf.saved_model.load(tmp_path / "saved_model")
     assert len(served.variables) == count
@@ -200,6 +204,23 @@ def test_relaxed_shapes_do_not_hide_labels_of_the_wrong_shape():
 def test_an_unknown_rule_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"one of backprop, .*readout.* Received: rule='hebb'"):
         make_learner("hebb")
+
+
+def test_layers_that_are_unfrozen_after_wrapping_are_refused():
+    x, y = make_data()
+    network = wna_tf.models.mlp((8, 8, 1), 10, 4)
+    network.layers[2].trainable = False
+    learner = wna_tf.Learner(network)
+    network.layers[2].trainable = True
+    learner.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="wrap the network again"):
+        learner.fit(x, y, verbose=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True])
+def test_wrong_seeds_are_refused(seed):
+    with pytest.raises(ValueError, match=f"Expected seed .* Received: seed={seed}"):
+        wna_tf.Learner(wna_tf.models.mlp((8,), 2, 4), seed=seed)
 
 
 def test_summary_counts_the_network(capsys):

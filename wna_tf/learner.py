@@ -49,7 +49,8 @@ class Learner(keras.Model):
         self.network = network
         self._program = trace(network)
         self.output_names = list(self._program.model.output_names)  # Keras names losses by them.
-        self._learned = list(network.trainable_variables)
+        # Ids, not variables: Keras would take those for the learner's own, and save them twice.
+        self._learned = [id(variable) for variable in network.trainable_variables]
         self.initial_weights = [
             self._add_own_weight(
                 f"initial_weight_{index}",
@@ -57,7 +58,7 @@ class Learner(keras.Model):
                 lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
                 variable.dtype,
             )
-            for index, variable in enumerate(self._learned)
+            for index, variable in enumerate(network.trainable_variables)
         ]
         self._own = tuple(self.rule.feedback.own(self._program))
         self.feedback_weights = [
@@ -160,7 +161,7 @@ class Learner(keras.Model):
     ) -> tuple[list[tf.Tensor | None], tf.Tensor, Evaluation]:
         """Returns the updates, the loss before them, and the current network's evaluation."""
         variables = self.trainable_variables
-        if not {id(v) for v in variables} <= {id(v) for v in self._learned}:
+        if not {id(variable) for variable in variables} <= set(self._learned):
             raise ValueError(
                 "Expected the layers that were trainable when the network was wrapped, whose "
                 "initial weights were kept. Received: more of them; wrap the network again"
@@ -168,8 +169,8 @@ class Learner(keras.Model):
         inputs = self._program.standardize(x)
         weights = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
         frozen = weights | {
-            id(variable): tf.convert_to_tensor(initial.value)
-            for variable, initial in zip(self._learned, self.initial_weights, strict=True)
+            key: tf.convert_to_tensor(initial.value)
+            for key, initial in zip(self._learned, self.initial_weights, strict=True)
         }
         current = Evaluation(self._program, inputs, weights)
         networks = {"current": current}
