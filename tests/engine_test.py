@@ -598,6 +598,20 @@ def executed(step, directory):
     )
 
 
+def test_no_convolution_runs_in_vain_after_many_shapes(tmp_path, monkeypatch):
+    from tensorflow.python.eager import forwardprop
+
+    monkeypatch.setitem(forwardprop._TRACE_COUNT, "Conv2D", 1000)
+    with precision("float32"):
+        learner = make_learner(wna_tf.models.cnn((28, 28, 1), 10, 56, (1, 2, 2)), "align_zero")
+        x, y = tf.random.normal((100, 28, 28, 1)), tf.random.normal((100, 10))
+        step = tf.function(lambda: learner.train_step((x, y)), autograph=False)
+        step()
+        counts = executed(step, tmp_path)
+    convolutions = {n: k for n, k in counts.items() if n.endswith("Conv2D")}
+    assert sum(convolutions.values()) == 6, counts
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_no_convolution_runs_in_vain(rule, tmp_path):
     # Only at production sizes: whether operations that nothing needs are pruned depends on them.

@@ -7,13 +7,20 @@ its derivative alone, and its parameters, if it has any, learn by that.
 
 import abc
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import forwardprop
 
 from wna_tf.layers import recurrent as loops
+
+# A forward accumulator writes the tangent of an operation for its shapes, but from the 33rd time
+# on for any shapes. That form runs its products just to know their shapes: twice the convolutions
+# of a step, in any process that builds networks of many widths.
+forwardprop._TRACE_COUNT_LIMIT = sys.maxsize
 
 
 @dataclasses.dataclass(frozen=True)
