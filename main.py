@@ -7,7 +7,7 @@ import pathlib
 import sys
 import tempfile
 
-from absl import flags, logging
+from absl import app, flags, logging
 
 
 @contextlib.contextmanager
@@ -30,6 +30,7 @@ with _quiet():
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
+app.define_help_flags()
 flags.DEFINE_enum("mode", "train", ["train", "report"], "what to do")
 flags.DEFINE_string("run_dir", "checkpoints/runs", "directory of the run directories")
 for field in FIELDS:
@@ -84,6 +85,9 @@ def run(argv: list[str]) -> None:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command trains what is not finished.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,25 @@ def test_a_mistake_ends_with_one_line_and_nothing_left_behind(name, tmp_path, ca
     assert not list(tmp_path.iterdir())
 
 
+def test_help_names_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit):
+        run("--helpfull")
+    text = capsys.readouterr().out
+    for name in ("--rule", "--width", "--run_dir", "--mode", "--[no]normalize"):
+        assert name in text
+
+
+def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.sweeps, "sweep", interrupt)
+    with pytest.raises(SystemExit) as exit_info:
+        run(f"--run_dir={tmp_path}")
+    assert exit_info.value.code == 130
+    assert capsys.readouterr().err.startswith("\nInterrupted: the same command")
+
+
 def test_a_mistake_in_a_process_of_its_own(tmp_path):
     command = [sys.executable, "main.py", "--rule=hebb", f"--run_dir={tmp_path}/runs"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

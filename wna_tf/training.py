@@ -88,6 +88,7 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
         FileNotFoundError: If the data set is not there.
     """
     check(config)
+    keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     data = load_data(config)
