@@ -90,6 +90,7 @@ NETWORKS = {
     "batch_norm": lambda: sequential(IMAGE, kl.Conv2D(4, 3), kl.BatchNormalization(), kl.ReLU()),
     "group_norm": lambda: sequential(IMAGE, kl.Conv2D(4, 3), kl.GroupNormalization(2), kl.PReLU()),
     "layer_norm": lambda: sequential(SEQUENCE, kl.Dense(4), kl.LayerNormalization(), kl.ELU()),
+    "rms_norm": lambda: sequential(SEQUENCE, kl.Dense(4), kl.RMSNormalization(), kl.ELU()),
     "pool_pad": lambda: sequential(
         IMAGE, kl.ZeroPadding2D(), kl.Conv2D(3, 3), kl.MaxPooling2D(), kl.UpSampling2D()
     ),

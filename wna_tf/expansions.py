@@ -246,6 +246,7 @@ def _gru(layer, emit, x):
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
     layers.BatchStatisticsNormalization,
 )
 def _normalization(layer, emit, x, training=True):
