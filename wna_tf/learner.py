@@ -161,7 +161,7 @@ class Learner(keras.Model):
     ) -> tuple[list[tf.Tensor | None], tf.Tensor, Evaluation]:
         """Returns the updates, the loss before them, and the current network's evaluation."""
         variables = self.trainable_variables
-        if not {id(variable) for variable in variables} <= set(self._learned):
+        if not {id(variable) for variable in variables}.issubset(self._learned):
             raise ValueError(
                 "Expected the layers that were trainable when the network was wrapped, whose "
                 "initial weights were kept. Received: more of them; wrap the network again"
