@@ -1,6 +1,7 @@
 """Configurations: parsing, grids, validation and records."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -30,6 +31,11 @@ def test_a_record_gives_the_configuration_back(original):
 def test_names_differ_where_any_field_does():
     names = {Config().name, Config(epochs=3).name, Config(width=3).name, Config(strides=(1,)).name}
     assert len(names) == 4
+
+
+def test_names_do_not_change_with_fields_at_their_defaults():
+    default = hashlib.sha256(b"{}").hexdigest()[:8]
+    assert Config().name == f"align_ada_width64_rate1_seed99_{default}"
     assert Config(width=8, learning_rate=0.05).name.startswith("align_ada_width8_rate0.05_seed99_")
 
 

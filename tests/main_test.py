@@ -83,9 +83,9 @@ MISTAKES = {
     "rule": ("--rule=backprop,hebb", "one of backprop, align_zero, .*Received: rule='hebb'"),
     "dataset": (
         "--dataset=mnist",
-        "one of add, cifar10, digits, image_folder, imagenet, kmnist. Received: dataset='mnist'",
+        "one of add, cifar10, .*, kmnist, teacher. Received: dataset='mnist'",
     ),
-    "model": ("--model=resnet", "one of cnn, mlp, rnn. Received: 'resnet'"),
+    "model": ("--model=resnet", "one of cnn, mlp, rnn, two_layer. Received: 'resnet'"),
     "activation": ("--activation=relux", "Received: activation='relux'"),
     "loss": ("--loss=mze", "Received: loss='mze'"),
     "width": ("--width=16,0", "integer at least 1. Received: width=0"),

@@ -1,5 +1,6 @@
 """Models: shapes, order of weights, and refusals."""
 
+import numpy as np
 import pytest
 
 from wna_tf import models
@@ -27,6 +28,14 @@ def test_mlp_without_normalization_or_hidden_blocks():
     assert len(models.mlp((8, 8, 1), 10, 5, depth=0).weights) == 2
 
 
+def test_two_layer_network_is_its_formula():
+    network = models.two_layer((6,), 1, 20, activation="tanh")
+    w, beta = (variable.numpy() for variable in network.weights)
+    x = np.random.default_rng(0).standard_normal((5, 6)).astype("float32")
+    expected = np.tanh(x @ w / np.sqrt(6)) @ beta / np.sqrt(20)
+    np.testing.assert_allclose(network(x), expected, rtol=1e-5)
+
+
 def test_build_takes_what_the_model_needs():
     network = models.build(Config(model="cnn", width=4, strides=(2,)), (8, 8, 1), 3)
     assert network.layers[1].strides == (2, 2)
@@ -40,7 +49,7 @@ def test_build_takes_what_the_model_needs():
         (lambda: models.cnn((8, 8, 1), 10, 4, (1, 0)), "stride=0"),
         (lambda: models.cnn((8, 8), 10, 4, (1,)), r"input_shape=\(8, 8\)"),
         (lambda: models.mlp((8,), 2.5, 4), "num_classes=2.5"),
-        (lambda: models.get("transformer"), "one of cnn, mlp, rnn. Received: 'transformer'"),
+        (lambda: models.get("transformer"), "one of cnn, .*, two_layer. Received: 'transformer'"),
     ],
 )
 def test_refusals(make, message):

@@ -53,8 +53,9 @@ class Config:
     parameterization: str = _option(
         "ntk", "size of weights and outputs", choices=("ntk", "standard")
     )
+    use_bias: bool = _option(True, "whether blocks add a bias")
     normalize: bool = _option(True, "whether blocks normalize by batch statistics")
-    activation: str = _option("relu", "activation")
+    activation: str = _option("relu", "activation", grid=True)
     statistics: str = _option(
         "moving",
         "statistics that normalize at evaluation; batch is the paper's code",
@@ -63,6 +64,12 @@ class Config:
     optimizer: str = _option("sgd", "optimizer", choices=("sgd", "adam"))
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     loss: str = _option("mse", "loss, by its Keras name")
+    ridge: float = _option(
+        0.0, "factor of the last kernel that is added to its update", minimum=0, grid=True
+    )
+    ridge_epochs: int | None = _option(
+        None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True
+    )
     batch_size: int = _option(100, "examples a step", minimum=1)
     epochs: int = _option(10, "passes over the training data", minimum=1)
     seed: int = _option(
@@ -78,11 +85,16 @@ class Config:
 
     @property
     def name(self) -> str:
-        """Name of its run directory: the grid's fields, and a digest of all fields."""
+        """Name of its run directory: the grid's main fields, and a digest of all fields.
+
+        Fields at their defaults do not count in the digest: a new field keeps old runs' names.
+        """
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
             parts.append(f"limit{self.data_limit}")
-        digest = hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        default = Config().to_dict()
+        told = {key: value for key, value in self.to_dict().items() if value != default[key]}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return "_".join([*parts, digest[:8]])
 
     def to_dict(self) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def load_data(config: Config) -> Data:
 def build(config: Config, data: Data) -> Learner:
     """Builds the compiled learner of a run."""
     network = models.build(config, data.input_shape, data.num_outputs)
+    if config.ridge:  # Its derivative is ridge * kernel.
+        network.get_layer("head").kernel.regularizer = keras.regularizers.L2(config.ridge / 2)
     learner = Learner(network, rule=config.rule, seed=config.seed)
     optimizers = {
         "sgd": lambda rate: keras.optimizers.SGD(rate),
@@ -68,6 +70,14 @@ def build(config: Config, data: Data) -> Learner:
         metrics=["accuracy"] if data.num_classes else [],
     )
     return learner
+
+
+def _schedules(config: Config, learner: Learner) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks that change the training with time."""
+    if config.ridge_epochs is None:
+        return []
+    kernel = learner.network.get_layer("head").kernel
+    return [callbacks.RidgeUntil(kernel, config.ridge_epochs)]
 
 
 def train(config: Config, directory: pathlib.Path) -> results.Run:
@@ -106,6 +116,7 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
             verbose=0,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
+                *_schedules(config, learner),
                 callbacks.HistoryFile(directory / results.HISTORY),
                 callbacks.Progress(),
             ],

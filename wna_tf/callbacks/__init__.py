@@ -2,5 +2,6 @@
 
 from wna_tf.callbacks.history import HistoryFile
 from wna_tf.callbacks.progress import Progress
+from wna_tf.callbacks.ridge import RidgeUntil
 
-__all__ = ["HistoryFile", "Progress"]
+__all__ = ["HistoryFile", "Progress", "RidgeUntil"]

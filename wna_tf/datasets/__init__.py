@@ -3,7 +3,16 @@
 import os
 import pathlib
 
-from wna_tf.datasets import add, cifar10, digits, image_folder, imagenet, kmnist, pipeline
+from wna_tf.datasets import (
+    add,
+    cifar10,
+    digits,
+    image_folder,
+    imagenet,
+    kmnist,
+    pipeline,
+    teacher,
+)
 from wna_tf.datasets.folders import named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source
 
@@ -18,6 +27,7 @@ _DATASETS = {
     "image_folder": image_folder,
     "imagenet": imagenet,
     "kmnist": kmnist,
+    "teacher": teacher,
 }
 
 
@@ -45,11 +55,11 @@ def load(
             and "kmnist" the existing directory that holds a directory for each data set; None for
             the default of TensorFlow Datasets.
         validation_size: The first so many training examples are the validation set; None for 5,000
-            (digits: 300; add, image_folder and imagenet: 0). With 0 it is val/, for data sets
-            that have it, and there is none for the others.
+            (digits: 300; add, image_folder, imagenet and teacher: 0). With 0 it is the official
+            one, for data sets that have it (as val/), and there is none for the others.
         data_limit: Train on the first so many of the other training examples; None for all.
         seed: Seed of the order of the training examples and of their augmentation, and of the
-            examples themselves where they are generated (add).
+            examples themselves where they are generated (add, teacher).
         image_size: Height and width of the images of "image_folder" (None for those of the first
             image) and "imagenet" (None for 224).
         skip_corrupt: Whether "image_folder" and "imagenet" leave out the files that cannot be

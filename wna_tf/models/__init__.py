@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import keras
 
 from wna_tf.config import Config
-from wna_tf.models.feedforward import cnn, mlp
+from wna_tf.models.feedforward import cnn, mlp, two_layer
 from wna_tf.models.recurrent import rnn
 
-__all__ = ["build", "cnn", "get", "mlp", "names", "rnn"]
+__all__ = ["build", "cnn", "get", "mlp", "names", "rnn", "two_layer"]
 
-_MODELS = {"cnn": cnn, "mlp": mlp, "rnn": rnn}
+_MODELS = {"cnn": cnn, "mlp": mlp, "rnn": rnn, "two_layer": two_layer}
 
 
 def names() -> tuple[str, ...]:

@@ -31,6 +31,7 @@ def cnn(
     normalize: bool = True,
     activation: str = "relu",
     statistics: str = "moving",
+    use_bias: bool = True,
 ) -> keras.Model:
     """Builds a convolutional network of Boopathy and Fiete (2022).
 
@@ -47,6 +48,7 @@ def cnn(
         normalize: Whether blocks normalize.
         activation: Name of the activation.
         statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
+        use_bias: Whether blocks and head add a bias.
 
     Returns:
         A functional Keras model.
@@ -62,10 +64,12 @@ def cnn(
     x = inputs = keras.Input(tuple(input_shape), name="images")
     for stride in strides:
         check_sizes(stride=stride)
-        convolution = layers.Conv2D(width, 3, parameterization, strides=stride, padding="same")
+        convolution = layers.Conv2D(
+            width, 3, parameterization, strides=stride, padding="same", use_bias=use_bias
+        )
         x = _block(x, convolution, normalize, statistics, activation)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    outputs = layers.Dense(num_classes, parameterization, name="head")(x)
+    outputs = layers.Dense(num_classes, parameterization, use_bias=use_bias, name="head")(x)
     return keras.Model(inputs, outputs, name="cnn")
 
 
@@ -78,6 +82,7 @@ def mlp(
     normalize: bool = True,
     activation: str = "relu",
     statistics: str = "moving",
+    use_bias: bool = True,
 ) -> keras.Model:
     """Builds a multilayer perceptron of `depth` hidden blocks of one width and a dense head.
 
@@ -92,6 +97,7 @@ def mlp(
         normalize: Whether hidden blocks normalize.
         activation: Name of the activation.
         statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
+        use_bias: Whether blocks and head add a bias.
 
     Returns:
         A functional Keras model.
@@ -103,7 +109,44 @@ def mlp(
     x = inputs = keras.Input(tuple(input_shape), name="images")
     x = keras.layers.Flatten()(x)
     for _ in range(depth):
-        dense = layers.Dense(width, parameterization)
+        dense = layers.Dense(width, parameterization, use_bias=use_bias)
         x = _block(x, dense, normalize, statistics, activation)
-    outputs = layers.Dense(num_classes, parameterization, name="head")(x)
+    outputs = layers.Dense(num_classes, parameterization, use_bias=use_bias, name="head")(x)
     return keras.Model(inputs, outputs, name="mlp")
+
+
+def two_layer(
+    input_shape: Sequence[int],
+    num_outputs: int,
+    width: int,
+    parameterization: str = "ntk",
+    activation: str = "relu",
+) -> keras.Model:
+    """Builds the two-layer network of Song, Xu and Lafferty (2021).
+
+    `f(x) = sum_r beta_r phi(w_r . x / sqrt(d)) / sqrt(p)`, without biases: all that theory asks
+    of a network. Inputs are [batch, *input_shape] of size d, outputs [batch, num_outputs].
+
+    Args:
+        input_shape: Shape of one example.
+        num_outputs: Number of outputs.
+        width: Number p of hidden units.
+        parameterization: `"ntk"` or `"standard"`.
+        activation: Name of the activation `phi`; `"linear"` for a linear network.
+
+    Returns:
+        A functional Keras model.
+
+    Raises:
+        ValueError: If a size is not a positive integer, or a name is unknown.
+    """
+    return mlp(
+        input_shape,
+        num_outputs,
+        width,
+        depth=1,
+        parameterization=parameterization,
+        normalize=False,
+        activation=activation,
+        use_bias=False,
+    )
