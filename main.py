@@ -26,13 +26,15 @@ def _quiet():
 
 
 with _quiet():
-    from wna_tf import config, plots, results, sweeps
+    from wna_tf import config, executors, plots, results, sweeps
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
 app.define_help_flags()
 flags.DEFINE_enum("mode", "train", ["train", "report"], "what to do")
 flags.DEFINE_string("run_dir", "checkpoints/runs", "directory of the run directories")
+flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
+flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
 for field in FIELDS:
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
@@ -58,8 +60,17 @@ def _configs() -> list[config.Config]:
 
 
 def train(directory: pathlib.Path) -> None:
-    """Trains the grid of the flags, and reports it."""
-    _report(sweeps.sweep(_configs(), directory), directory)
+    """Trains the grid of the flags, and reports it; status 1 if a run failed."""
+    if FLAGS.dry_run:
+        print(sweeps.plan(_configs(), directory))
+        return
+    runs, failures = sweeps.sweep(_configs(), directory, FLAGS.executor)
+    if runs:
+        _report(runs, directory)
+    if failures:
+        names = ", ".join(path.name for path in failures)
+        print(f"{len(failures)} runs failed (see their failure.json): {names}", file=sys.stderr)
+        sys.exit(1)
 
 
 def report(directory: pathlib.Path) -> None:

@@ -11,6 +11,8 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "wna_tf"
 ALLOWED = {
     "config": set(),
     "results": set(),
+    "locks": set(),
+    "executors": set(),
     "plots": {"results"},
     "layers": {"layers"},
     "models": {"config", "layers", "models"},
@@ -31,6 +33,8 @@ ALLOWED = {
 WITHOUT = {
     "config": {"absl", "keras", "matplotlib", "numpy", "tensorflow"},
     "results": {"absl", "keras", "tensorflow"},
+    "locks": {"absl", "keras", "tensorflow"},
+    "executors": {"absl", "keras", "tensorflow"},
     "plots": {"absl", "keras", "tensorflow"},
 }
 

@@ -14,6 +14,7 @@ CONFIG = "config.json"
 HISTORY = "history.csv"
 RESULT = "result.json"
 MODEL = "model.keras"
+FAILURE = "failure.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +92,24 @@ def read_history(path: pathlib.Path) -> list[dict[str, float]]:
         ]
 
 
-def is_finished(directory: pathlib.Path) -> bool:
-    """Returns whether a run is finished: its result is there, which is written last."""
-    return (directory / RESULT).is_file()
+def state(directory: pathlib.Path) -> str:
+    """Returns how far a run is: "finished" (the result is there), "failed", "started", "new"."""
+    for state, file in (("finished", RESULT), ("failed", FAILURE), ("started", CONFIG)):
+        if (directory / file).is_file():
+            return state
+    return "new"
+
+
+def write_failure(directory: pathlib.Path, error: str, details: str) -> None:
+    """Records why a run failed.
+
+    Args:
+        directory: Its directory, made if it is not there.
+        error: The error in one line.
+        details: Where it happened.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
 
 
 def read_run(directory: pathlib.Path) -> Run:

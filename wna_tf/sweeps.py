@@ -1,32 +1,162 @@
-"""Sweeps: the runs of a grid, one after the other."""
+"""Sweeps: the runs of a grid, of which those that are not finished are trained."""
 
+import functools
 import pathlib
-from collections.abc import Sequence
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from wna_tf import results, training
+from wna_tf import executors, locks, results, training
 from wna_tf.config import Config
 
 
-def sweep(configs: Sequence[Config], directory: pathlib.Path) -> list[results.Run]:
+class Outcome(NamedTuple):
+    """What became of a grid.
+
+    Attributes:
+        runs: The finished runs, in the order of the grid.
+        failures: Why the others failed, by their directory.
+    """
+
+    runs: list[results.Run]
+    failures: dict[pathlib.Path, str]
+
+
+def sweep(configs: Sequence[Config], directory: pathlib.Path, executor: str = "local") -> Outcome:
     """Trains what is not finished yet.
+
+    A run that fails is recorded in its directory (`failure.json`) and the others go on; the next
+    sweep tries it again. Runs that another process trains are left to it, and waited for.
 
     Args:
         configs: The runs.
         directory: Their parent directory; each run is at `directory / config.name`.
+        executor: Where they are trained: one of `executors.names()`.
 
     Returns:
-        The runs, in the order of `configs`.
+        The finished runs and the failures.
 
     Raises:
-        ValueError: If a configuration is wrong; all are checked before the first is trained.
-        FileNotFoundError: If data is missing.
+        ValueError: If a configuration is wrong, or the first run's does not fit its data: nothing
+            is trained or written then.
+        FileNotFoundError: If the first run's data is missing.
     """
+    execute = executors.get(executor)
     for config in configs:
         training.check(config)
-    runs = []
-    for number, config in enumerate(configs, 1):
-        place = directory / config.name
-        print(f"[{number}/{len(configs)}] {place}", flush=True)
-        finished = results.is_finished(place)
-        runs.append(results.read_run(place) if finished else training.train(config, place))
-    return runs
+    pending = [c for c in configs if results.state(directory / c.name) != "finished"]
+    if pending:
+        training.prepare(pending[0])
+    progress = Progress(len(configs), pending)
+    function = functools.partial(attempt, directory=directory)
+    failures = {}
+    while pending:
+        busy = []
+        for config, failure in execute(function, progress.announce(pending, directory)):
+            if failure is BUSY:
+                busy.append(config)
+                continue
+            progress.finish(config)
+            if failure:
+                failures[directory / config.name] = failure
+                print(f"Failed: {directory / config.name}: {failure}", flush=True)
+        if len(busy) == len(pending):
+            time.sleep(_PATIENCE)
+        pending = busy
+    places = [directory / config.name for config in configs]
+    return Outcome([results.read_run(p) for p in places if p not in failures], failures)
+
+
+BUSY = "busy"
+_PATIENCE = 1.0  # Seconds between two looks at runs that other processes train.
+
+
+def attempt(config: Config, directory: pathlib.Path) -> str:
+    """Trains one run, and records its failure.
+
+    Args:
+        config: The run.
+        directory: The sweep's directory.
+
+    Returns:
+        "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
+    """
+    place = directory / config.name
+    try:
+        training.train(config, place)
+    except locks.Busy:
+        return BUSY
+    except Exception as error:  # A failure of any kind must not end the sweep.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        results.write_failure(place, reason, traceback.format_exc())
+        return reason
+    return ""
+
+
+class Progress:
+    """Announces runs, with the time that is left.
+
+    Args:
+        total: Number of runs of the sweep.
+        pending: Those that are not finished.
+    """
+
+    def __init__(self, total: int, pending: Sequence[Config]):
+        self._total, self._pending = total, len(pending)
+        self._steps = {config: training.count_steps(config) for config in pending}
+        self._left = sum(self._steps.values())
+        self._finished = 0
+        self._announced: set[Config] = set()
+        self._start = time.monotonic()
+
+    def announce(self, configs: Sequence[Config], directory: pathlib.Path) -> Iterator[Config]:
+        """Yields the runs, each after a line that says how far the sweep is, told once."""
+        for config in configs:
+            if config not in self._announced:
+                self._announced.add(config)
+                number = self._total - self._pending + len(self._announced)
+                place = directory / config.name
+                print(f"[{number}/{self._total}] {place}{self._rest()}", flush=True)
+            yield config
+
+    def finish(self, config: Config) -> None:
+        """Counts a run as done."""
+        steps = self._steps.pop(config)
+        self._finished += steps
+        self._left -= steps
+
+    def _rest(self) -> str:
+        if not self._finished:
+            return ""
+        seconds = (time.monotonic() - self._start) * self._left / self._finished
+        return f" (about {format_seconds(seconds)} left)"
+
+
+def format_seconds(seconds: float) -> str:
+    """Returns a duration in its largest unit."""
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def plan(configs: Sequence[Config], directory: pathlib.Path) -> str:
+    """Returns what a sweep would do, as a Markdown table: each run's state and its steps.
+
+    Args:
+        configs: The runs.
+        directory: Their parent directory.
+
+    Raises:
+        ValueError: If a configuration is wrong.
+        FileNotFoundError: If images are to be counted that are not there.
+    """
+    lines = ["| run | state | steps |", "|---|---|---|"]
+    total = 0
+    for config in configs:
+        training.check(config)
+        steps, state = training.count_steps(config), results.state(directory / config.name)
+        total += steps if state != "finished" else 0
+        lines.append(f"| {config.name} | {state} | {steps} |")
+    return "\n".join([*lines, "", f"{len(configs)} runs, {total} steps to do."])

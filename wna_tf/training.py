@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import callbacks, datasets, losses, models, results, rules
+from wna_tf import callbacks, datasets, locks, losses, models, results, rules
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -37,6 +37,18 @@ def check(config: Config) -> None:
             "Expected activation to be the name of one in keras.activations. "
             f"Received: activation={config.activation!r}"
         ) from None
+
+
+def count_steps(config: Config) -> int:
+    """Returns the number of steps of a run, from the official size of its data set.
+
+    Raises:
+        FileNotFoundError: If images are to be counted that are not there.
+    """
+    size = datasets.training_size(config.dataset, config.data_dir, config.validation_size)
+    limit = size if config.data_limit is None else min(config.data_limit, size)
+    batch_size = config.batch_size if limit == size else math.gcd(limit, config.batch_size)
+    return config.epochs * math.ceil(limit / batch_size)
 
 
 def load_data(config: Config) -> Data:
@@ -80,8 +92,23 @@ def _schedules(config: Config, learner: Learner) -> list[keras.callbacks.Callbac
     return [callbacks.RidgeUntil(kernel, config.ridge_epochs)]
 
 
+def prepare(config: Config) -> tuple[Data, Learner]:
+    """Makes the data and the learner of a run, seeded.
+
+    Raises:
+        ValueError: If the configuration does not fit the data.
+        FileNotFoundError: If the data set is not there.
+    """
+    check(config)
+    keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    data = load_data(config)
+    return data, build(config, data)
+
+
 def train(config: Config, directory: pathlib.Path) -> results.Run:
-    """Trains one run and writes its directory.
+    """Trains one run, unless it is finished, and writes its directory.
 
     The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
     (the learner) and at last `result.json`. Nothing is written before data and network are there.
@@ -96,15 +123,17 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
     Raises:
         ValueError: If the configuration does not fit the data.
         FileNotFoundError: If the data set is not there.
+        locks.Busy: If another process trains the run.
     """
-    check(config)
-    keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
-    keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
-    data = load_data(config)
-    learner = build(config, data)
+    with locks.claimed(directory):
+        if results.state(directory) != "finished":
+            _train(config, directory)
+        return results.read_run(directory)
 
-    directory.mkdir(parents=True, exist_ok=True)
+
+def _train(config: Config, directory: pathlib.Path) -> None:
+    data, learner = prepare(config)
+    (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
     start = time.monotonic()
     with datasets.named_errors():
@@ -129,7 +158,6 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
         directory / results.RESULT,
         _summarize(history.history, test) | _describe(learner, data) | {"seconds": seconds},
     )
-    return results.read_run(directory)
 
 
 def _summarize(history: dict[str, list[float]], test: dict[str, float]) -> dict[str, Any]:

@@ -13,13 +13,23 @@ from wna_tf.datasets import (
     pipeline,
     teacher,
 )
-from wna_tf.datasets.folders import named_errors
+from wna_tf.datasets.folders import count_files, named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source
 
-__all__ = ["Data", "Examples", "Options", "Source", "load", "named_errors", "names"]
+__all__ = [
+    "Data",
+    "Examples",
+    "Options",
+    "Source",
+    "load",
+    "named_errors",
+    "names",
+    "training_size",
+]
 
-# A data set is a module with `load(options: Options) -> Examples` and `VALIDATION_SIZE`, the
-# number of training examples set aside unless the user says otherwise.
+# A data set is a module with `load(options: Options) -> Examples`, `VALIDATION_SIZE`, the number of
+# training examples set aside unless the user says otherwise, and `TRAINING_SIZE`, the official
+# number of them; None if there is none.
 _DATASETS = {
     "add": add,
     "cifar10": cifar10,
@@ -34,6 +44,30 @@ _DATASETS = {
 def names() -> list[str]:
     """The known data sets, sorted."""
     return sorted(_DATASETS)
+
+
+def training_size(
+    name: str, data_dir: str | os.PathLike | None = None, validation_size: int | None = None
+) -> int:
+    """Number of examples to train on, without loading them.
+
+    Args:
+        name: One of `names()`.
+        data_dir: As for `load`. Image files are counted there; of other data sets the official
+            size is told.
+        validation_size: As for `load`.
+
+    Raises:
+        ValueError: If neither is known.
+    """
+    dataset = _DATASETS[name]
+    files = data_dir and count_files(pathlib.Path(data_dir) / "train")
+    size = files or dataset.TRAINING_SIZE
+    if size is None:
+        raise ValueError(
+            f"Expected data_dir to be the directory of train/. Received: data_dir={data_dir!r}"
+        )
+    return size - (dataset.VALIDATION_SIZE if validation_size is None else validation_size)
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from wna_tf.datasets import pipeline
 
+TRAINING_SIZE = 50000
 VALIDATION_SIZE = 5000
 
 

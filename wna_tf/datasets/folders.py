@@ -157,6 +157,12 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
     )
 
 
+def count_files(directory: pathlib.Path) -> int:
+    """Number of image files in the folders of a directory, whole or not; 0 if it is not there."""
+    folders = [path for path in directory.glob("[!.]*") if path.is_dir()]
+    return sum(len(_image_names(folder)) for folder in folders)
+
+
 def first_size(files: Files) -> tuple[int, int]:
     """Height and width of the first image.
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from wna_tf.datasets import folders, pipeline
 
+TRAINING_SIZE = None
 VALIDATION_SIZE = 0
 
 

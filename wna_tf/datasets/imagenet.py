@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from wna_tf.datasets import folders, pipeline
 
+TRAINING_SIZE = 1281167
 VALIDATION_SIZE = 0
 IMAGE_SIZE = 224
 # Means and standard deviations of ImageNet's colours.

@@ -1,0 +1,191 @@
+"""Sweeps: failures, plans, other processes and other executors."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from wna_tf import executors, locks, results, sweeps, training
+from wna_tf.config import Config
+
+TINY = {"width": 4, "depth": 1, "epochs": 1, "data_limit": 20, "batch_size": 20}
+
+
+def make_grid(**fields):
+    return [Config(**TINY | fields | {"rule": rule}) for rule in ("backprop", "readout")]
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    real = training.build
+
+    def build(config, data):
+        if config.width == 5:
+            raise MemoryError("no room\nfor this")
+        return real(config, data)
+
+    monkeypatch.setattr(training, "build", build)
+    grid = [Config(**TINY | {"width": width}) for width in (4, 5, 6)]
+    place = tmp_path / grid[1].name
+    runs, failures = sweeps.sweep(grid, tmp_path)
+    assert [run.config["width"] for run in runs] == [4, 6]
+    assert failures == {place: "MemoryError: no room for this"}
+    assert results.read_json(place / results.FAILURE)["error"] == failures[place]
+    assert [path.name for path in place.iterdir()] == [results.FAILURE]
+    assert "Failed:" in capsys.readouterr().out
+
+    monkeypatch.setattr(training, "build", real)
+    runs, failures = sweeps.sweep(grid, tmp_path)  # What failed is tried again.
+    assert [run.config["width"] for run in runs] == [4, 5, 6]
+    assert not failures
+    assert not (place / results.FAILURE).exists()
+    assert re.findall(r"\[\d/\d\]", capsys.readouterr().out) == ["[3/3]"]
+
+
+def test_a_mistake_in_the_first_run_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="data_limit=9999"):
+        sweeps.sweep(make_grid(data_limit=9999), tmp_path / "runs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_tells_states_and_steps(tmp_path):
+    grid = [
+        Config(epochs=3, batch_size=100),
+        Config(dataset="cifar10", epochs=150),
+        Config(dataset="kmnist", data_limit=150, batch_size=100, epochs=1),
+        Config(dataset="imagenet", epochs=1),
+    ]
+    (tmp_path / grid[1].name).mkdir()
+    results.write_json(tmp_path / grid[1].name / results.RESULT, {})
+    results.write_failure(tmp_path / grid[2].name, "error", "")
+    rows = [line.split(" | ")[1:] for line in sweeps.plan(grid, tmp_path).splitlines()[2:6]]
+    assert rows == [
+        ["new", "36 |"],
+        ["finished", "67500 |"],
+        ["failed", "3 |"],
+        ["new", "12812 |"],
+    ]
+    assert sweeps.plan(grid, tmp_path).endswith("4 runs, 12851 steps to do.")
+
+
+def test_the_plan_counts_the_steps_that_are_taken(tmp_path):
+    config = Config(**TINY | {"data_limit": 50, "epochs": 2})
+    training.train(config, tmp_path / "run")
+    data = training.load_data(config)
+    assert training.count_steps(config) == 2 * data.train.cardinality()
+
+
+def test_a_plan_of_images_without_a_directory_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected data_dir .* Received: data_dir=None"):
+        sweeps.plan([Config(dataset="image_folder")], tmp_path)
+
+
+# Run beside locks.py, which needs nothing of the package: importing that takes seconds.
+HOLD = """
+import locks, pathlib, sys, time
+with locks.claimed(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+RACE = """
+import locks, pathlib, sys
+marker = pathlib.Path(sys.argv[1]) / "marker"
+for _ in range(1000):
+    try:
+        with locks.claimed(marker.with_name("run")):
+            marker.touch(exist_ok=False)
+            marker.unlink()
+    except locks.Busy:
+        pass
+"""
+
+
+def start(code, directory):
+    command = [sys.executable, "-c", code, str(directory)]
+    return subprocess.Popen(command, cwd=ROOT / "wna_tf", stdout=subprocess.PIPE, text=True)
+
+
+def test_a_directory_is_one_processs_until_that_ends(tmp_path):
+    place = tmp_path / "deep" / "run"
+    with start(HOLD, place) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(locks.Busy, match=f"no other process .* Received: {place}"):
+            training.train(Config(**TINY), place)
+        assert sweeps.attempt(Config(**TINY), place.parent) == ""  # Another run of the sweep.
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with locks.claimed(place):
+        pass
+    assert place.is_dir() is False
+    assert [path.name for path in place.parent.iterdir()] == [Config(**TINY).name]
+
+
+def test_claims_exclude_each_other_in_a_race(tmp_path):
+    racers = [start(RACE, tmp_path) for _ in range(2)]
+    assert [racer.wait() for racer in racers] == [0, 0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_way_is_told(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(FileExistsError, match="run"), locks.claimed(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run").is_file()
+
+
+def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
+    (config,) = make_grid()[:1]
+    calls = []
+
+    def attempt(config, directory):
+        calls.append(config)
+        if len(calls) == 1:
+            return sweeps.BUSY
+        place = directory / config.name
+        place.mkdir()
+        for name in (results.CONFIG, results.RESULT):
+            results.write_json(place / name, {})
+        results.write_history(place / results.HISTORY, [{"epoch": 1}])
+        return ""
+
+    monkeypatch.setattr(sweeps, "attempt", attempt)
+    monkeypatch.setattr(sweeps, "_PATIENCE", 0)
+    runs, _ = sweeps.sweep([config], tmp_path)
+    assert len(runs) == 1
+    assert calls == [config, config]
+
+
+def test_ray_trains_what_this_process_trains(tmp_path):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        there, failures = sweeps.sweep(make_grid(), tmp_path / "ray", executor="ray")
+    finally:
+        ray.shutdown()
+    here, _ = sweeps.sweep(make_grid(), tmp_path / "local")
+    assert not failures
+    for ours, theirs in zip(here, there, strict=True):
+        assert ours.config == theirs.config
+        assert ours.result | {"seconds": 0} == theirs.result | {"seconds": 0}
+
+
+def test_an_executor_without_its_package_is_refused(monkeypatch):
+    monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'wna_tf\[ray\]'"):
+        executors.get("ray")
+    with pytest.raises(ValueError, match=r"one of local, ray\. Received: executor='slurm'"):
+        executors.get("slurm")
+
+
+def test_results_of_a_sweep_are_plain_json(tmp_path):
+    sweeps.sweep(make_grid()[:1], tmp_path)
+    (path,) = tmp_path.glob(f"*/{results.RESULT}")
+    assert json.loads(path.read_text())["examples"]["train"] == 20
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (150, "2 min"), (3e5, "3 days")])
+def test_durations_are_in_their_largest_unit(seconds, text):
+    assert sweeps.format_seconds(seconds) == text

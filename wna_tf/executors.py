@@ -1,0 +1,76 @@
+"""Where the runs of a sweep are trained: in this process, or on the workers of a Ray cluster."""
+
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any]]]
+"""`executor(function, items)` yields `(item, function(item))` in the order of completion.
+
+An item is taken when there is room for it, so that what makes the items sees the progress.
+"""
+
+
+def local(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Applies the function in this process, to one item after the other."""
+    for item in items:
+        yield item, function(item)
+
+
+def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Applies the function on the workers of Ray, one for each processor.
+
+    That is the cluster at `RAY_ADDRESS`, if there is one, or else this machine. An accelerator is
+    shared out too, one to each worker. Directories must be on a file system that all share.
+    """
+    import ray
+
+    started = not ray.is_initialized()
+    if started:
+        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+    try:
+        resources = ray.cluster_resources()
+        share = min(1, resources.get("GPU", 0))
+        room = int(resources["GPU" if share else "CPU"])
+
+        @ray.remote(num_cpus=1, num_gpus=share, max_retries=0)
+        def apply(item: Any) -> Any:
+            return function(item)
+
+        items, pending = iter(items), {}
+        while True:
+            while len(pending) < room and (item := next(items, None)) is not None:
+                pending[apply.remote(item)] = item
+            if not pending:
+                return
+            (done,), _ = ray.wait(list(pending))
+            yield pending.pop(done), ray.get(done)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+_EXECUTORS: dict[str, Executor] = {"local": local, "ray": on_ray}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the name of every executor."""
+    return tuple(_EXECUTORS)
+
+
+def get(name: str) -> Executor:
+    """Returns an executor.
+
+    Raises:
+        ValueError: If the name is unknown, or the package that it needs is not installed.
+    """
+    if name not in _EXECUTORS:
+        raise ValueError(
+            f"Expected executor to be one of {', '.join(_EXECUTORS)}. Received: executor={name!r}"
+        )
+    if name != "local" and importlib.util.find_spec(name) is None:
+        raise ValueError(
+            f"Expected the package {name} for executor={name!r}: pip install 'wna_tf[{name}]'. "
+            "Received: it is not installed"
+        )
+    return _EXECUTORS[name]
