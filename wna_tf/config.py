@@ -65,7 +65,7 @@ class Config:
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     loss: str = _option("mse", "loss, by its Keras name")
     ridge: float = _option(
-        0.0, "factor of the last kernel that is added to its update", minimum=0, grid=True
+        0.0, "ridge term: this times the last kernel is added to its update", minimum=0, grid=True
     )
     ridge_epochs: int | None = _option(
         None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True

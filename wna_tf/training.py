@@ -1,5 +1,6 @@
 """Training one run from its configuration."""
 
+import functools
 import math
 import pathlib
 import sys
@@ -68,28 +69,29 @@ def load_data(config: Config) -> Data:
 def build(config: Config, data: Data) -> Learner:
     """Builds the compiled learner of a run."""
     network = models.build(config, data.input_shape, data.num_outputs)
-    if config.ridge:  # Its derivative is ridge * kernel.
-        network.get_layer("head").kernel.regularizer = keras.regularizers.L2(config.ridge / 2)
     learner = Learner(network, rule=config.rule, seed=config.seed)
-    optimizers = {
-        "sgd": lambda rate: keras.optimizers.SGD(rate),
-        # The epsilon of the public code.
-        "adam": lambda rate: keras.optimizers.Adam(rate, epsilon=1e-8),
-    }
     learner.compile(
-        optimizer=optimizers[config.optimizer](config.learning_rate),
+        optimizer=_optimizer(config, network),
         loss=losses.get(config.loss),
         metrics=["accuracy"] if data.num_classes else [],
     )
     return learner
 
 
-def _schedules(config: Config, learner: Learner) -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that change the training with time."""
-    if config.ridge_epochs is None:
-        return []
-    kernel = learner.network.get_layer("head").kernel
-    return [callbacks.RidgeUntil(kernel, config.ridge_epochs)]
+def _optimizer(config: Config, network: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a run; the ridge term is its weight decay, on the last kernel."""
+    optimizers = {
+        "sgd": keras.optimizers.SGD,
+        # The epsilon of the public code.
+        "adam": functools.partial(keras.optimizers.Adam, epsilon=1e-8),
+    }
+    optimizer = optimizers[config.optimizer](
+        config.learning_rate, weight_decay=config.ridge or None
+    )
+    last = network.get_layer("head").kernel
+    others = [variable for variable in network.trainable_variables if variable is not last]
+    optimizer.exclude_from_weight_decay(var_list=others)
+    return optimizer
 
 
 def prepare(config: Config) -> tuple[Data, Learner]:
@@ -145,7 +147,7 @@ def _train(config: Config, directory: pathlib.Path) -> None:
             verbose=0,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
-                *_schedules(config, learner),
+                callbacks.RidgeUntil(config.ridge_epochs or config.epochs),
                 callbacks.HistoryFile(directory / results.HISTORY),
                 callbacks.Progress(),
             ],
