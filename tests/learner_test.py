@@ -142,6 +142,19 @@ def test_two_replicas_train_as_one(rule, mirrored):
         np.testing.assert_allclose(two[name], values, rtol=1e-5)
 
 
+def test_synchronized_replicas_train_normalized_networks_as_one(mirrored):
+    x, y = make_data()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    learners = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            learners.append(make_learner("align_ada", synchronized=True))
+    for learner in learners:
+        learner.fit(data, epochs=2, verbose=0)
+    assert_same_weights(*learners, 1e-4)
+
+
 def test_replicas_keep_moving_statistics_in_step(mirrored):
     x, y = make_data()
     with mirrored.scope():

@@ -61,6 +61,7 @@ class Config:
         "statistics that normalize at evaluation; batch is the paper's code",
         choices=("moving", "batch"),
     )
+    synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
     optimizer: str = _option("sgd", "optimizer", choices=("sgd", "adam"))
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     loss: str = _option("mse", "loss, by its Keras name")

@@ -8,19 +8,23 @@ import tensorflow as tf
 STATISTICS = ("moving", "batch")
 
 
-def normalize(inputs: tf.Tensor, epsilon: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def normalize(
+    inputs: tf.Tensor, epsilon: float, synchronized: bool = False
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalizes every feature over axis 0 to mean 0 and variance 1.
 
     Args:
         inputs: [batch, ...]; every feature shape but the batch must be known.
         epsilon: Added to the variance.
+        synchronized: Whether the batch is that of all replicas.
 
     Returns:
         The normalized inputs [batch, ...], and the mean [...] and biased variance [...].
     """
     shape, features = tf.shape(inputs), math.prod(inputs.shape[1:])
-    if inputs.dtype == tf.float64:  # The fused operation has no kernel for it.
-        mean, variance = tf.nn.moments(inputs, [0])
+    # The fused operation has no kernel for float64, and takes one replica's batch alone.
+    if synchronized or inputs.dtype == tf.float64:
+        mean, variance = keras.ops.moments(inputs, [0], synchronized=synchronized)
         return (inputs - mean) * tf.math.rsqrt(variance + epsilon), mean, variance
     # One fused operation each way: a chain of small ones takes 2.7 times as long. It normalizes
     # over all axes but the last, hence one "channel" for each feature.
@@ -50,7 +54,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
     through both moments. Inputs and outputs are [batch, ...]. Training normalizes by the batch;
     inference normalizes by moving statistics, so that a prediction does not depend on the other
     examples of its batch. Under a distribution strategy each replica normalizes by its own part
-    of the batch, and the moving statistics are averaged over replicas.
+    of the batch, and the moving statistics are averaged over replicas, unless it is synchronized.
     Source: public code of Boopathy and Fiete (2022).
 
     Args:
@@ -58,6 +62,8 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         epsilon: Added to the variance.
         statistics: Statistics used at inference: `"moving"`, or `"batch"` as in the public code,
             where a prediction depends on its neighbours.
+        synchronized: Whether replicas normalize by the statistics of all: the number of replicas
+            does not change the result then, but every step waits for them in every layer.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
@@ -69,6 +75,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         momentum: float = 0.9,
         epsilon: float = 1e-6,
         statistics: str = "moving",
+        synchronized: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -82,6 +89,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         self.momentum = momentum
         self.epsilon = epsilon
         self.statistics = statistics
+        self.synchronized = synchronized
 
     def build(self, input_shape):
         shape = tuple(input_shape[1:])
@@ -104,7 +112,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
             mean = tf.cast(self.moving_mean.value, inputs.dtype)
             variance = tf.cast(self.moving_variance.value, inputs.dtype)
             return (inputs - mean) * tf.math.rsqrt(variance + self.epsilon)
-        outputs, mean, variance = normalize(inputs, self.epsilon)
+        outputs, mean, variance = normalize(inputs, self.epsilon, self.synchronized)
         if training:
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 value = tf.cast(value, moving.dtype)
@@ -119,4 +127,5 @@ class BatchStatisticsNormalization(keras.layers.Layer):
             "momentum": self.momentum,
             "epsilon": self.epsilon,
             "statistics": self.statistics,
+            "synchronized": self.synchronized,
         }

@@ -7,11 +7,11 @@ import keras
 from wna_tf import layers
 
 
-def _block(x, affine, normalize, statistics, activation):
+def _block(x, affine, normalize, statistics, synchronized, activation):
     """Applies an affine map, its normalization and its activation."""
     x = affine(x)
     if normalize:
-        x = layers.BatchStatisticsNormalization(statistics=statistics)(x)
+        x = layers.BatchStatisticsNormalization(statistics=statistics, synchronized=synchronized)(x)
     return keras.layers.Activation(activation)(x)
 
 
@@ -32,6 +32,7 @@ def cnn(
     activation: str = "relu",
     statistics: str = "moving",
     use_bias: bool = True,
+    synchronized: bool = False,
 ) -> keras.Model:
     """Builds a convolutional network of Boopathy and Fiete (2022).
 
@@ -49,6 +50,7 @@ def cnn(
         activation: Name of the activation.
         statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
         use_bias: Whether blocks and head add a bias.
+        synchronized: Whether replicas normalize by the statistics of all.
 
     Returns:
         A functional Keras model.
@@ -67,7 +69,7 @@ def cnn(
         convolution = layers.Conv2D(
             width, 3, parameterization, strides=stride, padding="same", use_bias=use_bias
         )
-        x = _block(x, convolution, normalize, statistics, activation)
+        x = _block(x, convolution, normalize, statistics, synchronized, activation)
     x = keras.layers.GlobalAveragePooling2D()(x)
     outputs = layers.Dense(num_classes, parameterization, use_bias=use_bias, name="head")(x)
     return keras.Model(inputs, outputs, name="cnn")
@@ -83,6 +85,7 @@ def mlp(
     activation: str = "relu",
     statistics: str = "moving",
     use_bias: bool = True,
+    synchronized: bool = False,
 ) -> keras.Model:
     """Builds a multilayer perceptron of `depth` hidden blocks of one width and a dense head.
 
@@ -98,6 +101,7 @@ def mlp(
         activation: Name of the activation.
         statistics: Statistics of the normalization at inference: `"moving"` or `"batch"`.
         use_bias: Whether blocks and head add a bias.
+        synchronized: Whether replicas normalize by the statistics of all.
 
     Returns:
         A functional Keras model.
@@ -110,7 +114,7 @@ def mlp(
     x = keras.layers.Flatten()(x)
     for _ in range(depth):
         dense = layers.Dense(width, parameterization, use_bias=use_bias)
-        x = _block(x, dense, normalize, statistics, activation)
+        x = _block(x, dense, normalize, statistics, synchronized, activation)
     outputs = layers.Dense(num_classes, parameterization, use_bias=use_bias, name="head")(x)
     return keras.Model(inputs, outputs, name="mlp")
 
