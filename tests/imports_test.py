@@ -26,7 +26,8 @@ ALLOWED = {
     "feedback": {"kinds", "program"},
     "rules": {"feedback"},
     "engine": {"feedback", "kinds", "program"},
-    "learner": {"engine", "feedback", "program", "rules", "trace"},
+    "linearize": set(),
+    "learner": {"engine", "feedback", "linearize", "program", "rules", "trace"},
     "callbacks": {"callbacks", "results"},
 }
 # Packages from outside that a module does without.

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 RULES = {
-    #                             feedback   derivative activity
-    "backprop": ("current", "current", "current"),
-    "align_zero": ("initial", "initial", "initial"),
-    "align_ada": ("initial", "initial", "current"),
-    "align_prop": ("initial", "current", "current"),
-    "feedback_alignment": ("random", "current", "current"),
-    "sign_symmetry": ("sign", "current", "current"),
-    "sign_symmetry_fixed_magnitude": ("sign_magnitude", "current", "current"),
-    "kolen_pollack": ("mirrored", "current", "current"),
-    "direct_feedback_alignment": ("direct", "current", "current"),
-    "readout": ("none", "current", "current"),
+    #                             feedback   derivative activity, error
+    "backprop": ("current", "current", "current", "current"),
+    "align_zero": ("initial", "initial", "initial", "current"),
+    "align_ada": ("initial", "initial", "current", "current"),
+    "align_prop": ("initial", "current", "current", "current"),
+    "feedback_alignment": ("random", "current", "current", "current"),
+    "sign_symmetry": ("sign", "current", "current", "current"),
+    "sign_symmetry_fixed_magnitude": ("sign_magnitude", "current", "current", "current"),
+    "kolen_pollack": ("mirrored", "current", "current", "current"),
+    "direct_feedback_alignment": ("direct", "current", "current", "current"),
+    "readout": ("none", "current", "current", "current"),
+    "linearized": ("initial", "initial", "initial", "linearized"),
 }
 
 # The function, and its derivative.
@@ -28,17 +29,23 @@ ACTIVATIONS = {
     "softplus": (lambda z: np.logaddexp(z, 0), lambda z: 1 / (1 + np.exp(-z))),
 }
 
-# The operation behind a block's activation, and the transpose of its derivative at h.
+# The operation behind a block's activation, the transpose of its derivative at h, and the latter.
 AFTER = {
-    "nothing": (lambda h: h, lambda d, h: d),
-    "flatten": (lambda h: h.reshape(len(h), -1), lambda d, h: d.reshape(h.shape)),
+    "nothing": (lambda h: h, lambda d, h: d, lambda t, h: t),
+    "flatten": (
+        lambda h: h.reshape(len(h), -1),
+        lambda d, h: d.reshape(h.shape),
+        lambda t, h: t.reshape(len(h), -1),
+    ),
     "average": (
         lambda h: h.mean((1, 2)),
         lambda d, h: np.broadcast_to(d[:, None, None], h.shape) / np.prod(h.shape[1:3]),
+        lambda t, h: t.mean((1, 2)),
     ),
     "maximum": (
         lambda h: h.max((1, 2)),
         lambda d, h: d[:, None, None] * (h == h.max((1, 2), keepdims=True)),
+        lambda t, h: (t * (h == h.max((1, 2), keepdims=True))).sum((1, 2)),
     ),
 }
 
@@ -167,6 +174,29 @@ def forward(
     return x, states
 
 
+def output(
+    rule: str,
+    blocks: Sequence[Block],
+    current: Sequence[tuple[np.ndarray, np.ndarray]],
+    initial: Sequence[tuple[np.ndarray, np.ndarray]],
+    x: np.ndarray,
+) -> np.ndarray:
+    """Returns the output at which a rule takes the error."""
+    if RULES[rule][-1] == "current":
+        return forward(blocks, current, x)[0]
+    f, states = forward(blocks, initial, x)
+    tangent = np.zeros_like(x)
+    for block, state, now, start in zip(blocks, states, current, initial, strict=True):
+        du = unfold(block, tangent) @ _matrix(block, start[0])
+        du += unfold(block, state.x) @ _matrix(block, now[0] - start[0]) + now[1] - start[1]
+        # The derivative of the normalization is symmetric.
+        dh = ACTIVATIONS[block.activation][1](state.z) * _normalization_transposed(
+            block, du, state.u
+        )
+        tangent = AFTER[block.after][2](dh, state.h)
+    return f + tangent
+
+
 def updates(
     rule: str,
     blocks: Sequence[Block],
@@ -181,7 +211,7 @@ def updates(
     `random` are the feedback weights of the rules that have some: a kernel for every block, or
     in direct feedback alignment a projection for every block but the last. `error` is dL/df.
     """
-    source, derivative, activity = RULES[rule]
+    source, derivative, activity, _ = RULES[rule]
     networks = {"current": current, "initial": initial}
     carriers = _carriers(source, blocks, current, initial, random)
     _, at = forward(blocks, networks[derivative], x)

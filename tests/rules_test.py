@@ -1,5 +1,6 @@
 """The table of rules: as documented, serializable, and strict about what it is given."""
 
+import dataclasses
 import json
 
 import keras
@@ -15,7 +16,7 @@ GOOD = rules.serialize(rules.get("align_ada"))
 @pytest.mark.parametrize("name", oracle.RULES)
 def test_a_rule_is_its_row_of_the_table(name):
     rule = rules.get(name)
-    assert (rule.feedback.name, rule.derivative, rule.activity) == oracle.RULES[name]
+    assert (rule.feedback.name, rule.derivative, rule.activity, rule.error) == oracle.RULES[name]
     assert name in rules.names()
 
 
@@ -25,6 +26,15 @@ def test_round_trip(name):
     config = rules.serialize(rule)
     assert json.loads(json.dumps(config)) == config
     assert rules.deserialize(config) == rules.get(config) == rules.get(rule) == rule
+
+
+def test_the_error_is_by_default_the_current_network_s():
+    rule = rules.Rule("initial", "initial", "initial")
+    assert rule == rules.get("align_zero")
+    config = rules.serialize(rule)
+    del config["error"]
+    assert rules.deserialize(config) == rule
+    assert dataclasses.replace(rule, error="linearized") == rules.get("linearized")
 
 
 def test_rules_differ_from_each_other():
@@ -64,6 +74,7 @@ def test_unknown_rules_are_refused_with_the_known_ones(wrong):
         GOOD | {"rate": 1},
         GOOD | {"derivative": "now"},
         GOOD | {"activity": None},
+        GOOD | {"error": "initial"},
         GOOD | {"feedback": "backward"},
         GOOD | {"feedback": None},
         GOOD | {"feedback": {}},

@@ -53,7 +53,7 @@ class Record(NamedTuple):
         inputs: Its inputs, [batch, ...] each.
         weights: The values of its weights.
         outputs: Its outputs, [batch, ...] each.
-        tape: The tape of a local map, which can be asked once.
+        tape: The tape of a local map, which can be asked any number of times.
         loop: The inputs, recurrent inputs and states before each step of a recurrence,
             [time, batch, ...] each.
     """
@@ -67,6 +67,7 @@ class Record(NamedTuple):
 
 Below = list[Delta | None]
 Updates = list[tf.Tensor | None]
+Tangent = tf.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ class Map(abc.ABC):
         inputs: Where its inputs come from.
         outputs: Where its outputs go to.
         weights: The variables that it learns.
+        infer: The function in inference mode, if that is another.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Map(abc.ABC):
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     weights: tuple[keras.Variable, ...] = ()
+    infer: Callable[..., Any] | None = None
 
     @abc.abstractmethod
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
@@ -95,6 +98,25 @@ class Map(abc.ABC):
         Args:
             inputs: Its inputs, [batch, ...] each.
             weights: The values of its weights.
+        """
+
+    def for_inference(self) -> "Map":
+        """Returns the map in inference mode; normalizations still use the batch's statistics."""
+        return self
+
+    @abc.abstractmethod
+    def push(
+        self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
+    ) -> list[Tangent]:
+        """Pushes tangents forward: the map's Jacobian-vector product.
+
+        Args:
+            record: The map where its Jacobian is taken.
+            inputs: Tangents of its inputs, [batch, ...] each.
+            weights: Tangents of its weights.
+
+        Returns:
+            The tangents of its outputs, [batch, ...] each. A tangent that is None is zero.
         """
 
     @abc.abstractmethod
@@ -139,16 +161,56 @@ class Affine(Map):
     def evaluate(self, inputs, weights):
         return Record(inputs, weights, [self.apply(*inputs, *weights)])
 
+    def push(self, record, inputs, weights):
+        return [self._push(record.inputs[0], record.weights, *inputs, weights)]
+
+    def _push(
+        self, x: tf.Tensor, at: list[tf.Tensor], dx: Tangent, weights: Sequence[Tangent]
+    ) -> Tangent:
+        """Returns `A(dx; W) + A(x; dW)`: since the map is linear in each, its own values."""
+        terms = []
+        if dx is not None:
+            terms.append(self.apply(dx, at[0]))
+        if any(tangent is not None for tangent in weights):
+            filled = [
+                tf.zeros_like(value) if tangent is None else tangent
+                for value, tangent in zip(at, weights, strict=True)
+            ]
+            terms.append(self.apply(x, *filled))
+        return tf.add_n(terms) if terms else None
+
     def transpose(self, derivative, activity, received, feedback):
         (delta,) = received
-        (x,), (presynaptic,) = derivative.inputs, activity.inputs
-        carried = None
-        if feedback is not None:
-            (carried,) = transpose_jvp(lambda x: self.apply(x, feedback), [x], delta.carried)
+        carried, product = self.carry(derivative, delta, feedback)
+        presynaptic = self.presynaptic(activity)
         updates = transpose_jvp(
-            lambda *weights: self.apply(presynaptic, *weights), activity.weights, delta.learned
+            lambda *weights: self.apply(presynaptic, *weights), activity.weights, product
         )
         return [carried if carried is None else Delta(carried, carried)], updates
+
+    def presynaptic(self, record: Record) -> tf.Tensor:
+        """Returns what the kernel multiplies: the presynaptic activity."""
+        return record.inputs[0]
+
+    def carry(
+        self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
+    ) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """Carries a delta to the map's input.
+
+        Args:
+            derivative: The map in the network whose derivatives are taken.
+            delta: What arrived at its output.
+            feedback: The kernel that carries deltas, or None if nothing is to be carried.
+
+        Returns:
+            The delta of its input, or None, and that of what its kernel makes of the presynaptic
+            activity, from which the kernel learns.
+        """
+        carried = None
+        if feedback is not None:
+            (x,) = derivative.inputs
+            (carried,) = transpose_jvp(lambda x: self.apply(x, feedback), [x], delta.carried)
+        return carried, delta.learned
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,9 +235,36 @@ class Recurrence(Affine):
         loop = [u, v, *map(loops.shift, states)]
         return Record(inputs, weights, [loops.swap_time(states[0])], loop=loop)
 
-    def transpose(self, derivative, activity, received, feedback):
-        (delta,) = received
+    def push(self, record, inputs, weights):
+        u, v, *before = record.loop
+        (du,) = inputs
+        du = tf.zeros_like(u) if du is None else loops.swap_time(du)
+        direct = self._push(before[0], record.weights, None, weights)
+        direct = tf.zeros_like(v) if direct is None else direct
 
+        def step(tangents, elements):
+            (du, dv), primals = elements
+            dv += self.apply(tangents[0], record.weights[0])
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(primals)
+                states = self.cell(*primals)
+            pushed = push_through(tape, primals, states, [du, dv, *tangents])
+            return [
+                tf.zeros_like(state) if tangent is None else tangent
+                for state, tangent in zip(states, pushed, strict=True)
+            ]
+
+        states = tf.scan(
+            step,
+            ((du, direct), record.loop),
+            [tf.zeros_like(states[0]) for states in before],
+        )
+        return [loops.swap_time(states[0])]
+
+    def presynaptic(self, record):
+        return record.loop[2]  # All steps at once: one product instead of one a step.
+
+    def carry(self, derivative, delta, feedback):
         def step(carry, elements):
             after, _ = carry
             above, primals = elements
@@ -201,11 +290,7 @@ class Recurrence(Affine):
             (zeros[2:], zeros[:2]),
             reverse=True,
         )
-        # All steps at once: one product for the kernel instead of one a step.
-        h = activity.loop[2]
-        updates = transpose_jvp(lambda *weights: self.apply(h, *weights), activity.weights, dv)
-        du = loops.swap_time(du)
-        return [Delta(du, du)], updates
+        return loops.swap_time(du), dv
 
 
 class Local(Map):
@@ -213,10 +298,14 @@ class Local(Map):
 
     def evaluate(self, inputs, weights):
         # A tape for each map, not one for the network: a rule may combine two networks.
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch([x for x in inputs + weights if x.dtype.is_floating])
             outputs = keras.tree.flatten(self.apply(*inputs))
         return Record(inputs, weights, outputs, tape)
+
+    def push(self, record, inputs, weights):
+        primals = [*record.inputs, *record.weights]
+        return push_through(record.tape, primals, record.outputs, [*inputs, *weights])
 
     def transpose(self, derivative, activity, received, feedback):
         del feedback
@@ -229,6 +318,9 @@ class Local(Map):
                 activity, [delta and delta.learned for delta in received]
             )
         return self._combine(carried, learned), updates
+
+    def for_inference(self):
+        return self if self.infer is None else dataclasses.replace(self, apply=self.infer)
 
     def _combine(self, carried: Updates, learned: Updates) -> Below:
         del learned  # A block ends here: what it is sent is the derivative network's.
@@ -247,6 +339,9 @@ class Local(Map):
 
 class Normalization(Local):
     """A normalization. Behind an affine map it is a part of that map's block."""
+
+    def for_inference(self):
+        return self  # The Jacobian passes through the moments, and moving ones have none.
 
     def _combine(self, carried, learned):
         return [
@@ -281,3 +376,44 @@ def transpose_jvp(
             value = function(*primals)
         product = accumulator.jvp(value)
     return tape.gradient(product, tangents, output_gradients=delta)
+
+
+def push_through(
+    tape: tf.GradientTape,
+    primals: Sequence[tf.Tensor],
+    outputs: Sequence[tf.Tensor],
+    tangents: Sequence[Tangent],
+) -> list[Tangent]:
+    """Returns a Jacobian-vector product, as the transpose of the transpose that a tape gives.
+
+    The inner transpose is linear, so its value is written into the graph but never computed. In
+    contrast to a forward accumulator it runs the function no second time, with other random
+    numbers, and takes the derivatives that the transpose takes.
+
+    Args:
+        tape: The tape that recorded `outputs` as a function of `primals`.
+        primals: Where the Jacobian is taken.
+        outputs: The function's values.
+        tangents: The tangents of the primals; None where there is none.
+
+    Returns:
+        The tangents of the outputs; None where there is none.
+    """
+    used = [(p, t) for p, t in zip(primals, tangents, strict=True) if t is not None]
+    differentiable = [output for output in outputs if output.dtype.is_floating]
+    if not used or not differentiable:
+        return [None] * len(outputs)
+    points, directions = zip(*used, strict=True)
+    cotangents = [tf.zeros_like(output) for output in differentiable]
+    with tf.GradientTape(watch_accessed_variables=False) as outer:
+        outer.watch(cotangents)
+        pulled = [
+            None if delta is None else tf.convert_to_tensor(delta)  # An embedding's are slices.
+            for delta in tape.gradient(differentiable, list(points), output_gradients=cotangents)
+        ]
+    pairs = [(p, d) for p, d in zip(pulled, directions, strict=True) if p is not None]
+    if not pairs:
+        return [None] * len(outputs)
+    pulled, directions = zip(*pairs, strict=True)
+    pushed = iter(outer.gradient(list(pulled), cotangents, output_gradients=list(directions)))
+    return [next(pushed) if output.dtype.is_floating else None for output in outputs]

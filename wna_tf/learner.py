@@ -1,12 +1,13 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
+import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from wna_tf import engine, feedback, rules
-from wna_tf.program import Evaluation
+from wna_tf import engine, feedback, linearize, rules
+from wna_tf.program import Networks
 from wna_tf.trace import trace
 
 
@@ -80,9 +81,40 @@ class Learner(keras.Model):
         setattr(self, name, variable)
         return variable
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, inputs, training=None):
-        """Returns the output of the network, [batch, ...]."""
-        return self.network(inputs, training=training)
+        """Returns the output at which the rule takes the error, [batch, ...].
+
+        It is the network's; with the rule `linearized`, that of the linearized network, which
+        normalizes by the statistics of the batch that it is given (see `linearize.outputs`).
+        """
+        return {
+            "current": lambda: self.network(inputs, training=training),
+            "linearized": lambda: linearize.outputs(self, inputs, training=bool(training)),
+        }[self.rule.error]()
+
+    def evaluate_networks(self, x: Any, training: bool = True) -> Networks:
+        """Returns the network at its current and initial weights, on one batch.
+
+        Args:
+            x: Inputs, [batch, ...].
+            training: Whether layers are in training mode; False keeps normalizations in it.
+
+        Raises:
+            ValueError: If layers were made trainable after the network was wrapped.
+        """
+        if not {id(variable) for variable in self.trainable_variables}.issubset(self._learned):
+            raise ValueError(
+                "Expected the layers that were trainable when the network was wrapped, whose "
+                "initial weights were kept. Received: more of them; wrap the network again"
+            )
+        program = self._program if training else self._program.for_inference
+        current = {key: tf.convert_to_tensor(v.value) for key, v in program.variables.items()}
+        initial = current | {
+            key: tf.convert_to_tensor(variable.value)
+            for key, variable in zip(self._learned, self.initial_weights, strict=True)
+        }
+        return Networks(program, program.standardize(x), current, initial, self._learned)
 
     def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
         """Configures the learner, as `keras.Model.compile` does.
@@ -103,13 +135,23 @@ class Learner(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def export(self, filepath: str, **kwargs) -> None:
-        """Exports the network alone, for inference, as a SavedModel with a dynamic batch.
+        """Exports what predicts, for inference, as a SavedModel with a dynamic batch.
+
+        It is the network alone; with the rule `linearized`, the linearized network, which needs
+        the initial weights beside the current ones.
 
         Args:
             filepath: Directory to write.
             **kwargs: Arguments of `keras.Model.export`.
         """
-        self.network.export(filepath, **kwargs)
+        signature = [
+            tf.TensorSpec(symbol.shape, symbol.dtype, symbol.name)
+            for symbol in self._program.model.inputs
+        ]
+        {
+            "current": self.network.export,
+            "linearized": functools.partial(super().export, input_signature=signature),
+        }[self.rule.error](filepath, **kwargs)
 
     @tf.autograph.experimental.do_not_convert
     def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:
@@ -134,10 +176,10 @@ class Learner(keras.Model):
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Applies the updates of one batch; Keras calls it."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        updates, loss, current = self._learn(x, y, sample_weight)
+        updates, loss, outputs, state = self._learn(x, y, sample_weight)
         before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
         for variable in self.network.non_trainable_variables:
-            value = current.state.get_current_value(variable)
+            value = state.get_current_value(variable)
             if value is not None and id(variable) not in self._program.variables:
                 variable.assign(value)
         learned = [
@@ -153,33 +195,18 @@ class Learner(keras.Model):
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 metric.update_state(loss * replicas, sample_weight=_batch_size(x))
-        y_pred = self._program.pack(current.outputs)
+        y_pred = self._program.pack(outputs)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _learn(
         self, x: Any, y: Any, sample_weight: Any
-    ) -> tuple[list[tf.Tensor | None], tf.Tensor, Evaluation]:
-        """Returns the updates, the loss before them, and the current network's evaluation."""
+    ) -> tuple[list[tf.Tensor | None], tf.Tensor, list[tf.Tensor], keras.StatelessScope]:
+        """Returns the updates; before them: the loss, the outputs, and the network's new state."""
         variables = self.trainable_variables
-        if not {id(variable) for variable in variables}.issubset(self._learned):
-            raise ValueError(
-                "Expected the layers that were trainable when the network was wrapped, whose "
-                "initial weights were kept. Received: more of them; wrap the network again"
-            )
-        inputs = self._program.standardize(x)
-        weights = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
-        frozen = weights | {
-            key: tf.convert_to_tensor(initial.value)
-            for key, initial in zip(self._learned, self.initial_weights, strict=True)
-        }
-        current = Evaluation(self._program, inputs, weights)
-        networks = {"current": current}
-        if "initial" in (self.rule.derivative, self.rule.activity):
-            networks["initial"] = Evaluation(self._program, inputs, frozen)
-
+        networks = self.evaluate_networks(x)
         # As new tensors: Keras would look through a softmax to its logits, and an output that is
         # there twice has two errors.
-        outputs = [tf.identity(output) for output in current.outputs]
+        outputs = [tf.identity(output) for output in networks.outputs(self.rule.error)]
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             y_pred = self._program.pack(outputs)
@@ -196,8 +223,8 @@ class Learner(keras.Model):
                 for own, variable in zip(self._own, self.feedback_weights, strict=True)
                 for step in own.maps
             },
-            weights,
-            frozen,
+            networks.weights["current"],
+            networks.weights["initial"],
             networks[self.rule.derivative],
             networks[self.rule.activity],
             errors,
@@ -206,7 +233,8 @@ class Learner(keras.Model):
             _add(credit.get(id(variable)), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
         ]
-        return updates, loss, current
+        # Whatever predicts: the network keeps its moving statistics, at its current weights.
+        return updates, loss, outputs, networks["current"].state
 
     def get_config(self) -> dict[str, Any]:
         return {

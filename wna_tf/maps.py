@@ -1,5 +1,6 @@
 """How layers become local maps: what an expansion writes to, and the table of expansions."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -72,8 +73,8 @@ class Emitter:
                 (x,),
                 (output,),
                 (kernel,) if bias is None else (kernel, bias),
-                initializer,
-                1.0 if is_ntk else (fan_in or math.prod(kernel.shape[:-1])) ** -0.5,
+                initializer=initializer,
+                magnitude=1.0 if is_ntk else (fan_in or math.prod(kernel.shape[:-1])) ** -0.5,
                 **fields,
             )
         )
@@ -90,22 +91,24 @@ class Emitter:
             The places of its outputs.
         """
         is_layer = isinstance(operation, keras.layers.Layer)
-        if is_layer and takes_training(operation.call):
+        modal = is_layer and takes_training(operation.call)
+        if modal:
             kwargs.setdefault("training", True)
         leaves = keras.tree.flatten((args, kwargs))
         # Each place once, however often it is used: its delta is that of all uses together.
         inputs = tuple(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Value)))
 
-        def apply(*tensors):
+        def apply(*tensors, **mode):
             by_place = dict(zip(inputs, tensors, strict=True))
             filled = [by_place[leaf] if isinstance(leaf, Value) else leaf for leaf in leaves]
             filled_args, filled_kwargs = keras.tree.pack_sequence_as((args, kwargs), filled)
-            return operation(*filled_args, **filled_kwargs)
+            return operation(*filled_args, **filled_kwargs | mode)
 
         outputs = [self.new_value() for _ in range(num_outputs)]
         weights = tuple(operation.trainable_variables) if is_layer else ()
         name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
-        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights))
+        infer = functools.partial(apply, training=False) if modal else None
+        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer))
         return outputs
 
     def activation(self, function: Callable | None, z: Value) -> list[Value]:

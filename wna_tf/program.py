@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Value
+from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Tangent, Value
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
@@ -57,6 +57,12 @@ class Program:
     def variables(self) -> dict[int, keras.Variable]:
         """Every weight of every map, by its `id`."""
         return {id(variable): variable for step in self.maps for variable in step.weights}
+
+    @functools.cached_property
+    def for_inference(self) -> "Program":
+        """The network in inference mode, but for normalizations, which use the batch's moments."""
+        maps = [step.for_inference() for step in self.maps]
+        return Program(maps, self.inputs, self.output_structure, self.model, self.size)
 
     @functools.cached_property
     def learned(self) -> frozenset[Value]:
@@ -130,6 +136,7 @@ class Evaluation:
     """
 
     def __init__(self, program: Program, inputs: Sequence[tf.Tensor], weights: Weights):
+        self.program = program
         self.values: list[Any] = [None] * program.size
         self.records: dict[Map, Record] = {}
         self._put(program.inputs, inputs)
@@ -148,9 +155,76 @@ class Evaluation:
                     )
         self.outputs = self._get(program.outputs)
 
+    def push(self, weights: Mapping[int, tf.Tensor]) -> list[Tangent]:
+        """Pushes tangents of the weights forward: the network's Jacobian-vector product.
+
+        Args:
+            weights: Tangents of weights, by the `id` of the variable; zero for those left out.
+
+        Returns:
+            The tangent of every output, [batch, ...]; None where it is zero.
+        """
+        tangents: dict[Value, Tangent] = {}
+        for step in self.program.maps:
+            pushed = step.push(
+                self.records[step],
+                [tangents.get(place) for place in step.inputs],
+                [weights.get(id(variable)) for variable in step.weights],
+            )
+            tangents.update(zip(step.outputs, pushed, strict=True))
+        return [tangents.get(place) for place in self.program.outputs]
+
     def _get(self, places: Sequence[Value]) -> list[tf.Tensor]:
         return [self.values[place.index] for place in places]
 
     def _put(self, places: Sequence[Value], tensors: Sequence[tf.Tensor]) -> None:
         for place, tensor in zip(places, tensors, strict=True):
             self.values[place.index] = tensor
+
+
+class Networks:
+    """A network at its current and at its initial weights, on one batch.
+
+    Args:
+        program: The network.
+        inputs: Its inputs, [batch, ...] each.
+        current: Current value of every weight.
+        initial: Value of every weight at initialization.
+        learned: The `id` of every variable that may differ between the two.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[tf.Tensor],
+        current: Weights,
+        initial: Weights,
+        learned: Sequence[int],
+    ):
+        self.program = program
+        self.inputs = inputs
+        self.weights = {"current": current, "initial": initial}
+        self._learned = learned
+        self._evaluations: dict[str, Evaluation] = {}
+
+    def __getitem__(self, name: str) -> Evaluation:
+        """Returns the evaluation of the `"current"` or the `"initial"` network."""
+        if name not in self._evaluations:
+            self._evaluations[name] = Evaluation(self.program, self.inputs, self.weights[name])
+        return self._evaluations[name]
+
+    def outputs(self, name: str) -> list[tf.Tensor]:
+        """Returns the outputs of the `"current"` or the `"linearized"` network, [batch, ...].
+
+        The linearized network is `f_0 + J(theta_0) (theta_t - theta_0)`. Source: Lee et al. (2019),
+        "Wide neural networks of any depth evolve as linear models", equation 4.
+        """
+        return {"current": lambda: self["current"].outputs, "linearized": self._linearize}[name]()
+
+    def _linearize(self) -> list[tf.Tensor]:
+        current, initial = self.weights["current"], self.weights["initial"]
+        pushed = self["initial"].push({key: current[key] - initial[key] for key in self._learned})
+        return [
+            output if tangent is None else output + tangent
+            for output, tangent in zip(self["initial"].outputs, pushed, strict=True)
+        ]

@@ -5,14 +5,15 @@ import dataclasses
 from wna_tf import feedback as feedback_sources
 
 NETWORKS = ("current", "initial")
+OUTPUTS = ("current", "linearized")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """A learning rule: three choices in one form.
+    """A learning rule: four choices in one form.
 
     With `d_l = D_l^T A_{l+1}^T(d_{l+1}; V_{l+1})` the delta of block l, its update direction is
-    `dW_l = d_l (outer) p_{l-1}`. The error at the output is always the current network's.
+    `dW_l = d_l (outer) p_{l-1}`.
 
     Attributes:
         feedback: `V`, the source of the weights that carry deltas back: a name in
@@ -20,6 +21,8 @@ class Rule:
         derivative: `D`, the network at which the derivatives of activations and of every other
             map that is not affine are taken: `"current"` or `"initial"`.
         activity: `p`, the network whose presynaptic activity is read: `"current"` or `"initial"`.
+        error: The network at whose output the error is taken, and which predicts: `"current"`, or
+            `"linearized"` for `f_0 + J(theta_0) (theta_t - theta_0)`.
 
     Raises:
         ValueError: If a choice is unknown.
@@ -28,19 +31,21 @@ class Rule:
     feedback: feedback_sources.Feedback
     derivative: str
     activity: str
+    error: str = "current"
 
     def __post_init__(self):
         object.__setattr__(self, "feedback", feedback_sources.get(self.feedback))
-        for field in ("derivative", "activity"):
-            if getattr(self, field) not in NETWORKS:
+        choices = {"derivative": NETWORKS, "activity": NETWORKS, "error": OUTPUTS}
+        for field, known in choices.items():
+            if getattr(self, field) not in known:
                 raise ValueError(
-                    f"Expected {field} to be one of {', '.join(NETWORKS)}. "
+                    f"Expected {field} to be one of {', '.join(known)}. "
                     f"Received: {field}={getattr(self, field)!r}"
                 )
 
 
 _RULES = {
-    #                                 feedback  derivative  activity
+    #                                 feedback  derivative  activity  (error, if not current)
     "backprop": Rule("current", "current", "current"),
     "align_zero": Rule("initial", "initial", "initial"),
     "align_ada": Rule("initial", "initial", "current"),
@@ -51,6 +56,7 @@ _RULES = {
     "kolen_pollack": Rule("mirrored", "current", "current"),
     "direct_feedback_alignment": Rule("direct", "current", "current"),
     "readout": Rule("none", "current", "current"),
+    "linearized": Rule("initial", "initial", "initial", "linearized"),
 }
 
 
@@ -83,17 +89,20 @@ def serialize(rule: Rule) -> dict:
         "feedback": feedback_sources.serialize(rule.feedback),
         "derivative": rule.derivative,
         "activity": rule.activity,
+        "error": rule.error,
     }
 
 
 def deserialize(config: dict) -> Rule:
-    """Returns the rule of a dict made by `serialize`.
+    """Returns the rule of a dict made by `serialize`; its error may be missing.
 
     Raises:
         ValueError: If the dict does not have exactly the fields of a rule.
     """
     fields = [field.name for field in dataclasses.fields(Rule)]
-    if sorted(config) != sorted(fields):
+    if not all(isinstance(name, str) for name in config) or (
+        sorted({"error": "current"} | config) != sorted(fields)
+    ):
         raise ValueError(
             f"Expected a rule with the fields {', '.join(fields)}. Received: {config!r}"
         )
