@@ -1,0 +1,74 @@
+"""Devices of a run: distribution strategies by name."""
+
+import functools
+import json
+import os
+
+import tensorflow as tf
+
+NAMES = ("auto", "single", "mirrored", "multi_worker")
+
+
+def get(name: str) -> tf.distribute.Strategy:
+    """Returns a strategy: one object for each name, however often it is asked for.
+
+    TensorFlow mixes up the collectives of several strategies in one process.
+
+    Args:
+        name: `"single"` (one device), `"mirrored"` (a replica on each GPU of this machine, or on
+            each logical CPU device where there is no GPU), `"multi_worker"` (replicas on several
+            machines, as `TF_CONFIG` in the environment says), or `"auto"`: `"multi_worker"` if
+            there is a `TF_CONFIG` with several workers, else `"mirrored"` if there are several
+            GPUs, else `"single"`.
+
+    Raises:
+        ValueError: If the name is unknown, or `TF_CONFIG` does not describe the workers.
+    """
+    if name not in NAMES:
+        raise ValueError(
+            f"Expected strategy to be one of {', '.join(NAMES)}. Received: strategy={name!r}"
+        )
+    if name == "auto":
+        if len(_workers()) > 1:
+            name = "multi_worker"
+        else:
+            several = len(tf.config.list_logical_devices("GPU")) > 1
+            name = "mirrored" if several else "single"
+    return _make(name)
+
+
+@functools.cache
+def _make(name: str) -> tf.distribute.Strategy:
+    if name == "single":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if not _workers():
+        raise ValueError(
+            "Expected the environment variable TF_CONFIG to list the workers of the strategy "
+            f"'multi_worker'. Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_chief() -> bool:
+    """Returns whether this process writes files: the first worker, or the only one."""
+    config = _config()
+    return config.get("task", {}).get("index", 0) == 0
+
+
+def _workers() -> list[str]:
+    """Returns the addresses of the workers; none without a `TF_CONFIG`."""
+    return _config().get("cluster", {}).get("worker", [])
+
+
+def _config() -> dict:
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        config = json.loads(text)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise ValueError(f"Expected TF_CONFIG to be a JSON object. Received: TF_CONFIG={text!r}")
+    return config
