@@ -26,7 +26,7 @@ def _quiet():
 
 
 with _quiet():
-    from wna_tf import config, executors, plots, results, sweeps
+    from wna_tf import config, executors, reporting, results, sweeps
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -79,8 +79,9 @@ def report(directory: pathlib.Path) -> None:
 
 
 def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
-    table, figure = plots.report(runs, directory)
-    print(f"\n{table}\n\nFigure: {figure}")
+    main = reporting.report(runs, directory)[0]
+    print(f"\n{main.title}\n\n{main.table}\n\nFigure: {main.figure}")
+    print(f"Report: {directory / reporting.PAGE}")
 
 
 def run(argv: list[str]) -> None:

@@ -13,7 +13,7 @@ ALLOWED = {
     "results": set(),
     "locks": set(),
     "executors": set(),
-    "plots": {"results"},
+    "reporting": {"config", "reporting", "results"},
     "layers": {"layers"},
     "models": {"config", "layers", "models"},
     "datasets": {"datasets"},
@@ -36,7 +36,7 @@ WITHOUT = {
     "results": {"absl", "keras", "tensorflow"},
     "locks": {"absl", "keras", "tensorflow"},
     "executors": {"absl", "keras", "tensorflow"},
-    "plots": {"absl", "keras", "tensorflow"},
+    "reporting": {"absl", "keras", "tensorflow"},
 }
 
 

@@ -1,0 +1,6 @@
+"""Reports of runs, from their directories alone: tables, figures and one HTML page."""
+
+from wna_tf.reporting.page import PAGE
+from wna_tf.reporting.report import Exhibit, report
+
+__all__ = ["PAGE", "Exhibit", "report"]

@@ -1,0 +1,87 @@
+"""The report of runs: every exhibit's files, and the page."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from wna_tf import results
+from wna_tf.reporting import exhibits, fields, figures, measures, page, tables
+from wna_tf.reporting.charts import Chart
+
+FOLDER = "report"
+FAILURE = "failure.json"
+
+
+class Exhibit(NamedTuple):
+    """A chart and its files.
+
+    Attributes:
+        title: What it shows.
+        table: Its table, in Markdown.
+        figure: Path of its figure (PNG); beside it are .svg, .md and .csv of the same name.
+        svg: Its figure as SVG.
+        chart: Its numbers.
+    """
+
+    title: str
+    table: str
+    figure: pathlib.Path
+    svg: bytes
+    chart: Chart
+
+
+def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit]:
+    """Makes tables and figures of what varies between runs, and a page of them all.
+
+    Args:
+        runs: Finished runs.
+        directory: Where `report.html` and the folder `report/` are written: for each exhibit
+            a table (.md), its numbers (.csv) and a figure (.png, .svg). Runs in it that failed
+            are listed on the page.
+
+    Returns:
+        The exhibits; the first shows the main result.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    if not runs:
+        raise ValueError(f"Expected a finished run to report. Received: {directory}")
+    everything = fields.complete([*runs, *_failed(directory)])
+    finished = [run for run in everything if run.result.keys() != {"error"}]
+    varying = fields.varying([run.config for run in everything])
+    made = []
+    with results.replacing(directory / FOLDER) as beside:
+        beside.mkdir()
+        for name in measures.MAIN:
+            own = [run for run in finished if measures.main(run) == name]
+            for chart in exhibits.study(own, varying) if own else ():
+                made.append(_write(chart, beside, directory / FOLDER))
+    with results.replacing(directory / page.PAGE) as beside:
+        beside.write_text(page.render(made, everything, varying))
+    return made
+
+
+def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
+    """Writes a chart's files beside the folder that they will be in."""
+    table = tables.markdown(tables.grid(chart))
+    (beside / f"{chart.name}.md").write_text(f"{chart.title}\n\n{table}\n")
+    tables.write_csv(chart, beside / f"{chart.name}.csv")
+    figures.draw(chart, beside / chart.name)
+    svg = (beside / f"{chart.name}.svg").read_bytes()
+    return Exhibit(chart.title, table, folder / f"{chart.name}.png", svg, chart)
+
+
+def _failed(directory: pathlib.Path) -> list[results.Run]:
+    """Reads the runs that failed: all that they have for a result is the error."""
+    places = [path.parent for path in sorted(directory.glob(f"*/{FAILURE}"))]
+    return [
+        results.Run(
+            place,
+            results.read_json(place / results.CONFIG),
+            {"error": str(results.read_json(place / FAILURE).get("error"))},
+            [],
+        )
+        for place in places
+        if not results.is_finished(place) and (place / results.CONFIG).is_file()
+    ]
