@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from wna_tf.reporting import fields
 from wna_tf.reporting.measures import Measure
 
+# Series of a diagnostic.
+MEASURED, CONTROL = "measured", "shuffled"
 # Lines in a panel: of points, which have markers, and of curves. Panels in a figure.
 MOST_LINES, MOST_CURVES, MOST_PANELS = 12, 8, 24
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from wna_tf import results
 from wna_tf.reporting import fields, measures
-from wna_tf.reporting.charts import MOST_CURVES, Chart, Record, charts, summarize
+from wna_tf.reporting.charts import CONTROL, MEASURED, MOST_CURVES, Chart, Record, charts, summarize
 from wna_tf.reporting.measures import Measure
 
 RATE = "learning_rate"
-CONTROL = "shuffled"
 _BLOCK, _SERIES, _EPOCH = "block", "series", "epoch"
 
 
@@ -107,12 +106,12 @@ def diagnostics(
     for head in [head for head in blocks if head not in attached]:
         tracks = [
             (run, _track(run, f"{column}/{block}" if block else column, keys))
-            for column, series in ((head, "measured"), (f"{head}_{CONTROL}", CONTROL))
+            for column, series in ((head, MEASURED), (f"{head}_{CONTROL}", CONTROL))
             for block in blocks.get(column, ())
             for run in runs
             for keys in [_keys(run, names) | {_BLOCK: block, _SERIES: series}]
         ]
-        line = (_BLOCK, _SERIES) if any(blocks[head]) else ()
+        line = (_BLOCK, _SERIES) if len(blocks[head]) > 1 else ()
         measure = measures.measure(head)
         records = [record for _, track in tracks for record in track]
         title = f"{_capital(measure.label)} over epochs{about}"
