@@ -53,7 +53,8 @@ def test_a_sweep_writes_runs_a_table_and_a_figure(sweep):
         assert finished.result["validation_accuracy"] == finished.history[-1]["val_accuracy"]
         assert finished.result["examples"] == {"train": 200, "validation": 300, "test": 297}
         assert finished.result["chance"] == {"accuracy": 0.1}
-    assert (directory / "validation_accuracy.png").stat().st_size > 10_000
+    assert (directory / "report" / "validation_accuracy_by_width.png").stat().st_size > 10_000
+    assert (directory / "report.html").is_file()
 
 
 def test_what_is_finished_is_not_trained_again_and_is_reported(sweep, capsys):

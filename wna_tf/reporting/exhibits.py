@@ -24,7 +24,8 @@ def study(runs: Sequence[results.Run], varying: fields.Varying) -> Iterator[Char
     """
     name, names, numbers = measures.main(runs[0]), varying.names, varying.numbers
     measure, about = measures.measure(name), _about(runs, names)
-    axes = numbers or names[1:2] or names
+    differ = [key for key in names if len({run.config[key] for run in runs}) > 1]
+    axes = numbers or differ[:1] or names
     yield from _against(axes, name, measure.label, about, _results(runs, names), measure)
     if RATE in numbers and len(numbers) > 1:
         runs = best(runs, names)
@@ -34,7 +35,7 @@ def study(runs: Sequence[results.Run], varying: fields.Varying) -> Iterator[Char
         yield from _against(numbers, f"{name}_best", head, about, records, measure)
         rate = Measure("best learning rate", scale="log")
         records = [
-            Record(record.keys, record.value and run.config[RATE])
+            Record(record.keys, None if record.value is None else run.config[RATE])
             for run, record in zip(runs, records, strict=True)
         ]
         yield from _against(numbers, "best_learning_rate", rate.label, about, records, rate)

@@ -17,18 +17,19 @@ AXES = {
     "epochs": "training (epochs)",
     "epoch": "epoch",
     "num_tangents": "tangents a step",
-    "ridge": "ridge (weight of the penalty)",
+    "ridge": "ridge (factor of the last kernel)",
+    "ridge_epochs": "ridge (epochs)",
     "validation_size": "validation examples",
     "image_size": "image size (pixels)",
 }
 SEED = "seed"
-# Values of these say all by themselves.
-_NAMES = {"rule", "block", "series", "status"}
+# Fields that make no line or panel: seeds are summarized, the others change no result.
+_SILENT = {SEED, "data_dir", "diagnostics"}
 
 
 def text(value: Any) -> str:
     """Returns a value of a field as text."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
 def axis(name: str) -> str:
@@ -38,8 +39,8 @@ def axis(name: str) -> str:
 
 def label(name: str, value: Any) -> str:
     """Returns a label that tells a field's value: "width 8", "align_ada"."""
-    if (isinstance(value, str) and not value[:1].isdigit()) or name in _NAMES:
-        return str(value)
+    if isinstance(value, str) and not value[:1].isdigit():
+        return value
     return f"{name.replace('_', ' ')} {text(value)}"
 
 
@@ -107,7 +108,7 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> Varying:
     numeric = {name for name, column in values.items() if all(map(is_number, column))}
     place = {name: index for index, name in enumerate([*AXES, *values])}
     candidates = sorted(
-        (name for name in values if counts[name] > 1 and name not in ("rule", SEED)),
+        (name for name in values if counts[name] > 1 and name != "rule" and name not in _SILENT),
         key=lambda name: (name in numeric, -counts[name] * (name not in numeric), place[name]),
     )
     names, followers = ["rule"], {}

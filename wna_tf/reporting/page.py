@@ -83,12 +83,13 @@ def render(
 def _section(exhibit: "Exhibit") -> str:
     image = base64.b64encode(exhibit.svg).decode()
     title = html.escape(exhibit.title, quote=True)
+    files = f"{exhibit.figure.parent.name}/{exhibit.figure.stem}.png, .svg, .csv, .md"
     rows = tables.grid(exhibit.chart)
     is_open = "" if len(rows) > _MANY_ROWS else " open"
     return (
         f"<section>\n<h2>{title}</h2>\n<figure>"
         f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">'
-        f"<figcaption>{html.escape(exhibit.figure.stem)}</figcaption></figure>\n"
+        f"<figcaption>{html.escape(files)}</figcaption></figure>\n"
         f"<details{is_open}><summary>Table</summary>\n{tables.markup(rows)}\n</details>\n</section>"
     )
 
@@ -104,7 +105,7 @@ def _run_rows(runs: Sequence[results.Run], varying: fields.Varying) -> list[list
 
     rows = [
         [
-            *(fields.text(run.config[name]) for name in names),
+            *(fields.text(run.config.get(name, "-")) for name in names),
             *(number(run, name) for name in outcomes),
             measures.status(run),
             run.directory.name,
@@ -116,5 +117,6 @@ def _run_rows(runs: Sequence[results.Run], varying: fields.Varying) -> list[list
 
 
 def _shared_rows(runs: Sequence[results.Run]) -> list[list[str]]:
-    shared = [name for name in runs[0].config if len({run.config[name] for run in runs}) == 1]
-    return [["field", "value"], *([name, fields.text(runs[0].config[name])] for name in shared)]
+    known = [run.config for run in runs if run.config]
+    shared = [name for name in known[0] if len({config[name] for config in known}) == 1]
+    return [["field", "value"], *([name, fields.text(known[0][name])] for name in shared)]

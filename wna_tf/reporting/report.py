@@ -47,9 +47,10 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
     """
     if not runs:
         raise ValueError(f"Expected a finished run to report. Received: {directory}")
-    everything = fields.complete([*runs, *_failed(directory)])
-    finished = [run for run in everything if run.result.keys() != {"error"}]
-    varying = fields.varying([run.config for run in everything])
+    failed = _failed(directory)
+    known = fields.complete([*runs, *(run for run in failed if run.config)])
+    finished = [run for run in known if run.result.keys() != {"error"}]
+    varying = fields.varying([run.config for run in known])
     made = []
     with results.replacing(directory / FOLDER) as beside:
         beside.mkdir()
@@ -58,7 +59,9 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
             for chart in exhibits.study(own, varying) if own else ():
                 made.append(_write(chart, beside, directory / FOLDER))
     with results.replacing(directory / page.PAGE) as beside:
-        beside.write_text(page.render(made, everything, varying))
+        beside.write_text(
+            page.render(made, [*known, *(run for run in failed if not run.config)], varying)
+        )
     return made
 
 
@@ -73,15 +76,15 @@ def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
 
 
 def _failed(directory: pathlib.Path) -> list[results.Run]:
-    """Reads the runs that failed: all that they have for a result is the error."""
-    places = [path.parent for path in sorted(directory.glob(f"*/{FAILURE}"))]
-    return [
-        results.Run(
-            place,
-            results.read_json(place / results.CONFIG),
-            {"error": str(results.read_json(place / FAILURE).get("error"))},
-            [],
-        )
-        for place in places
-        if not results.is_finished(place) and (place / results.CONFIG).is_file()
-    ]
+    """Reads the runs that failed: all that they have for a result is the error.
+
+    A run that failed early has no configuration.
+    """
+    runs = []
+    for place in [path.parent for path in sorted(directory.glob(f"*/{FAILURE}"))]:
+        if not results.is_finished(place):
+            path = place / results.CONFIG
+            config = results.read_json(path) if path.is_file() else {}
+            error = str(results.read_json(place / FAILURE).get("error"))
+            runs.append(results.Run(place, config, {"error": error}, []))
+    return runs
