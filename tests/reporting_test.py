@@ -154,6 +154,13 @@ def test_missing_fields_have_their_defaults():
     assert fields.varying([run.config for run in runs]).names == ["rule"]
 
 
+def test_all_examples_are_a_number_beside_limits():
+    runs = [make_run("readout", 8, 0, 0.5, data_limit=limit) for limit in (50, None, None)]
+    runs[1].result["examples"] = {"train": 1200}
+    assert [run.config["data_limit"] for run in fields.complete(runs)] == [50, 1200, 1200]
+    assert [run.config["data_limit"] for run in fields.complete(runs[1:])] == [None, None]
+
+
 def test_a_field_that_follows_another_makes_no_panels():
     rates = {"readout": 5.0, "backprop": 1.0}
     runs = [

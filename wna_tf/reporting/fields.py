@@ -59,15 +59,18 @@ def complete(runs: Sequence[results.Run]) -> list[results.Run]:
     """Returns runs in a fixed order, whose configurations all have the same fields.
 
     A field that a run lacks, which is older than the field, has its default. A run on all
-    training examples has their number for its limit. Lists become text.
+    training examples has their number for its limit, if others have one. Lists become text.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     names = dict.fromkeys(name for run in runs for name in run.config)
+    is_limited = any(run.config.get("data_limit") is not None for run in runs)
+    sizes = [run.result["examples"]["train"] for run in runs if "examples" in run.result]
 
     def config(run: results.Run) -> dict[str, Any]:
         values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}
-        if values["data_limit"] is None and "data_limit" in names:
-            values["data_limit"] = run.result.get("examples", {}).get("train")
+        if is_limited and values["data_limit"] is None:
+            own = run.result.get("examples", {})  # A run that failed does not say.
+            values["data_limit"] = own.get("train", max(sizes, default=None))
         return {
             name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
             for name, value in values.items()

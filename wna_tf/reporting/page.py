@@ -29,7 +29,7 @@ td, th { border-bottom: 1px solid var(--line); padding: .2rem .7rem; text-align:
   white-space: nowrap; }
 summary { cursor: pointer; }
 """
-_MANY_ROWS = 16
+_MANY_ROWS = 40
 _OUTCOMES = (
     "train_accuracy",
     "train_loss",
@@ -72,9 +72,9 @@ def render(
             "counted, and left out of means.</p>",
             *map(_section, exhibits),
             "<h2>Runs</h2>",
-            tables.markup(_run_rows(runs, varying)),
+            _table(_run_rows(runs, varying)),
             f"<h2>Shared configuration</h2>\n{followers}",
-            tables.markup(_shared_rows(runs)),
+            _table(_shared_rows(runs)),
             "</body>\n</html>\n",
         ]
     )
@@ -84,13 +84,20 @@ def _section(exhibit: "Exhibit") -> str:
     image = base64.b64encode(exhibit.svg).decode()
     title = html.escape(exhibit.title, quote=True)
     files = f"{exhibit.figure.parent.name}/{exhibit.figure.stem}.png, .svg, .csv, .md"
-    rows = tables.grid(exhibit.chart)
-    is_open = "" if len(rows) > _MANY_ROWS else " open"
     return (
         f"<section>\n<h2>{title}</h2>\n<figure>"
         f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{html.escape(files)}</figcaption></figure>\n"
-        f"<details{is_open}><summary>Table</summary>\n{tables.markup(rows)}\n</details>\n</section>"
+        f"{_table(tables.grid(exhibit.chart))}\n</section>"
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table that can be folded, and is if it is long."""
+    is_open = "" if len(rows) > _MANY_ROWS else " open"
+    return (
+        f"<details{is_open}><summary>Table ({len(rows) - 1} rows)</summary>\n"
+        f"{tables.markup(rows)}\n</details>"
     )
 
 
