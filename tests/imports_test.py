@@ -25,9 +25,11 @@ ALLOWED = {
     "trace": {"expansions", "kinds", "maps", "program"},
     "feedback": {"kinds", "program"},
     "rules": {"feedback"},
-    "engine": {"feedback", "kinds", "program"},
+    "engine": {"feedback", "kinds", "program", "rules"},
+    "forward": {"engine", "kinds", "program"},
+    "credit": {"engine", "forward", "kinds", "program", "rules"},
     "linearize": set(),
-    "learner": {"engine", "feedback", "linearize", "program", "rules", "trace"},
+    "learner": {"credit", "feedback", "linearize", "program", "rules", "trace"},
     "callbacks": {"callbacks", "results"},
 }
 # Packages from outside that a module does without.

@@ -1,6 +1,17 @@
 """Training wide neural networks without backpropagation, in Keras."""
 
-from wna_tf import callbacks, datasets, feedback, layers, losses, maps, models, rules
+from wna_tf import (
+    callbacks,
+    credit,
+    datasets,
+    feedback,
+    layers,
+    linearize,
+    losses,
+    maps,
+    models,
+    rules,
+)
 from wna_tf.learner import Learner
 from wna_tf.rules import Rule
 
@@ -8,9 +19,11 @@ __all__ = [
     "Learner",
     "Rule",
     "callbacks",
+    "credit",
     "datasets",
     "feedback",
     "layers",
+    "linearize",
     "losses",
     "maps",
     "models",

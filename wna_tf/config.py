@@ -32,6 +32,12 @@ class Config:
     """
 
     rule: str = _option("align_ada", "learning rule", grid=True)
+    credit: str = _option(
+        "reverse",
+        "how updates are computed: forward is an estimate without a reverse pass",
+        choices=("reverse", "forward"),
+    )
+    num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
     dataset: str = _option("digits", "data set")
     data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
     image_size: int | None = _option(

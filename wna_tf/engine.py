@@ -10,26 +10,24 @@ so no tangent is ever computed, since no transpose needs its value.
 Source: Boopathy and Fiete (2022), section 3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
 from wna_tf.feedback import Feedback
-from wna_tf.kinds import Affine, Delta, Value
-from wna_tf.program import Evaluation, Program, Weights
+from wna_tf.kinds import Affine, Delta, Map, Updates, Value
+from wna_tf.program import Evaluation, Networks, Program, Weights
+from wna_tf.rules import Rule
 
 
-def transpose(
+def carriers(
     program: Program,
     feedback: Feedback,
     own: Mapping[Affine, tf.Tensor],
     current: Weights,
     initial: Weights,
-    derivative: Evaluation,
-    activity: Evaluation,
-    errors: Sequence[tf.Tensor],
-) -> dict[int, tf.Tensor]:
-    """Applies the transposed Jacobian-vector product of a rule to the output error.
+) -> dict[Affine, tf.Tensor | None]:
+    """Returns the kernels that carry deltas, of the maps that have something to carry them to.
 
     Args:
         program: The network.
@@ -37,22 +35,36 @@ def transpose(
         own: Feedback weights that the source owns.
         current: Current weights.
         initial: Weights at initialization.
-        derivative: The network in which derivatives are taken.
-        activity: The network whose presynaptic activity is read.
-        errors: Derivative of the loss by each output, [batch, ...], or None.
-
-    Returns:
-        The update direction of every weight that gets one, by the `id` of its variable.
     """
-    carriers = {
+    return {
         step: feedback.kernel(
             step, current[id(step.kernel)], initial[id(step.kernel)], own.get(step)
         )
         for step in program.affine_maps
         if program.learned.issuperset(step.inputs)
     }
+
+
+def walk_back(
+    program: Program,
+    carriers: Mapping[Affine, tf.Tensor | None],
+    derivative: Evaluation,
+    activity: Evaluation,
+    sources: Iterable[tuple[Value, tf.Tensor]],
+) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
+    """Carries deltas from the output to the input, map by map.
+
+    Args:
+        program: The network.
+        carriers: The kernels that carry deltas.
+        derivative: The network in which derivatives are taken.
+        activity: The network whose presynaptic activity is read.
+        sources: Deltas from outside, [batch, ...], by the place where they arrive.
+
+    Yields:
+        Each map that a delta reaches, what arrived at its outputs, and the updates of its weights.
+    """
     deltas: dict[Value, Delta] = {}
-    updates: dict[int, tf.Tensor] = {}
 
     def receive(place: Value, delta: Delta | None) -> None:
         if delta is not None and place in program.learned:
@@ -60,24 +72,63 @@ def transpose(
                 delta = Delta(*map(tf.add, deltas[place], delta))
             deltas[place] = delta
 
-    for place, error in zip(program.outputs, errors, strict=True):
-        if error is not None:  # No loss is asked of this output.
-            receive(place, Delta(error, error))
-    for place, projection in feedback.project(program, own, errors).items():
-        delta = tf.cast(projection, derivative.values[place.index].dtype)
+    for place, delta in sources:
         receive(place, Delta(delta, delta))
-
     for step in reversed(program.maps):
         received = [deltas.pop(place, None) for place in step.outputs]
         if not any(received):
             continue
-        below, learned = step.transpose(
+        below, updates = step.transpose(
             derivative.records[step], activity.records[step], received, carriers.get(step)
         )
         for place, delta in zip(step.inputs, below, strict=True):
             receive(place, delta)
-        for variable, update in zip(step.weights, learned, strict=True):
+        yield step, received, updates
+
+
+def collect(updates: Iterable[tuple[Map, Updates]]) -> dict[int, tf.Tensor]:
+    """Returns the update of every weight that gets one, by the `id` of its variable.
+
+    Args:
+        updates: Those of each map's weights; a weight that several maps use gets their sum.
+    """
+    collected: dict[int, tf.Tensor] = {}
+    for step, of_weights in updates:
+        for variable, update in zip(step.weights, of_weights, strict=True):
             if update is not None:
                 key = id(variable)
-                updates[key] = updates[key] + update if key in updates else update
-    return updates
+                collected[key] = collected[key] + update if key in collected else update
+    return collected
+
+
+def transpose(
+    networks: Networks,
+    rule: Rule,
+    own: Mapping[Affine, tf.Tensor],
+    errors: Sequence[tf.Tensor | None],
+) -> dict[int, tf.Tensor]:
+    """Applies the transposed Jacobian-vector product of a rule to the output error.
+
+    Args:
+        networks: The network at its current and its initial weights.
+        rule: The rule.
+        own: Feedback weights that the rule's feedback source owns.
+        errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+
+    Returns:
+        The update direction of every weight that gets one, by the `id` of its variable.
+    """
+    program = networks.program
+    derivative, activity = networks[rule.derivative], networks[rule.activity]
+    sources = [
+        (place, error)
+        for place, error in zip(program.outputs, errors, strict=True)
+        if error is not None
+    ]
+    for place, delta in rule.feedback.project(program, own, errors).items():
+        sources.append((place, tf.cast(delta, derivative.values[place.index].dtype)))
+    kernels = carriers(
+        program, rule.feedback, own, networks.weights["current"], networks.weights["initial"]
+    )
+    walk = walk_back(program, kernels, derivative, activity, sources)
+    return collect((step, updates) for step, _, updates in walk)

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import engine, feedback, linearize, rules
+from wna_tf import credit as credits
+from wna_tf import feedback, linearize, rules
 from wna_tf.program import Networks
 from wna_tf.trace import trace
 
@@ -28,11 +29,14 @@ class Learner(keras.Model):
     Args:
         network: A built functional or sequential Keras model.
         rule: Name of a rule, a `Rule`, or its serialized dict.
-        seed: Seed of random feedback weights.
+        seed: Seed of random feedback weights, and of forward credit.
+        credit: How updates are computed from the error: `"reverse"`, or
+            `wna_tf.credit.Forward(num_tangents)` for an estimate without a reverse pass.
         **kwargs: Arguments of `keras.Model`.
 
     Raises:
-        ValueError: If the rule is unknown, or the network has a layer that no rule trains rightly.
+        ValueError: If the rule is unknown or not one for this credit, or the network has a layer
+            that no rule trains rightly.
     """
 
     def __init__(
@@ -40,12 +44,15 @@ class Learner(keras.Model):
         network: keras.Model,
         rule: str | dict | rules.Rule = "align_ada",
         seed: int = 0,
+        credit: str | dict | credits.Credit = "reverse",
         **kwargs,
     ):
         super().__init__(**kwargs)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"Expected seed to be an integer at least 0. Received: seed={seed!r}")
         self.rule = rules.get(rule)
+        self.credit = credits.get(credit)
+        self.credit.check(self.rule)
         self.seed = seed
         self.network = network
         self._program = trace(network)
@@ -215,20 +222,12 @@ class Learner(keras.Model):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         errors, penalties = tape.gradient(scaled_loss, [outputs, variables])
-        credit = engine.transpose(
-            self._program,
-            self.rule.feedback,
-            {
-                step: tf.convert_to_tensor(variable.value)
-                for own, variable in zip(self._own, self.feedback_weights, strict=True)
-                for step in own.maps
-            },
-            networks.weights["current"],
-            networks.weights["initial"],
-            networks[self.rule.derivative],
-            networks[self.rule.activity],
-            errors,
-        )
+        own = {
+            step: tf.convert_to_tensor(variable.value)
+            for own, variable in zip(self._own, self.feedback_weights, strict=True)
+            for step in own.maps
+        }
+        credit = self.credit.assign(networks, self.rule, own, errors, self._step_seed())
         updates = [
             _add(credit.get(id(variable)), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
@@ -236,12 +235,21 @@ class Learner(keras.Model):
         # Whatever predicts: the network keeps its moving statistics, at its current weights.
         return updates, loss, outputs, networks["current"].state
 
+    def _step_seed(self) -> tf.Tensor:
+        """Returns a seed [2] of its own for every step and replica, the same when resumed."""
+        context = tf.distribute.get_replica_context()
+        step = tf.constant(0, "int64") if self.optimizer is None else self.optimizer.iterations
+        seed = tf.stack([tf.constant(self.seed, "int64"), tf.cast(step, "int64")])
+        replica = context.replica_id_in_sync_group if context else 0
+        return tf.random.experimental.stateless_fold_in(seed, replica, alg="philox")
+
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "network": keras.saving.serialize_keras_object(self.network),
             "rule": rules.serialize(self.rule),
             "seed": self.seed,
+            "credit": credits.serialize(self.credit),
         }
 
     @classmethod

@@ -1,7 +1,7 @@
 """Programs: networks as sequences of local maps, and their evaluation at given weights."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -74,6 +74,16 @@ class Program:
         return frozenset(learned)
 
     @functools.cached_property
+    def last_uses(self) -> dict[Map, tuple[Value, ...]]:
+        """Places that nothing needs after a map, but for the network's outputs."""
+        last = {place: step for step in self.maps for place in (*step.inputs, *step.outputs)}
+        uses: dict[Map, tuple[Value, ...]] = {}
+        for place, step in last.items():
+            if place not in self.outputs:
+                uses[step] = (*uses.get(step, ()), place)
+        return uses
+
+    @functools.cached_property
     def last_affine_maps(self) -> frozenset[Affine]:
         """Affine maps with no other one between them and an output."""
         last, reached = set(), set(self.outputs)
@@ -114,6 +124,49 @@ class Program:
         return tuple(shapes)
 
 
+def assignments(program: Program, weights: Weights) -> list[tuple[keras.Variable, tf.Tensor]]:
+    """Returns what a `keras.StatelessScope` takes: a program's weights with their values."""
+    return [(variable, weights[key]) for key, variable in program.variables.items()]
+
+
+def evaluate(
+    program: Program,
+    inputs: Sequence[tf.Tensor],
+    weights: Weights,
+    state: keras.StatelessScope,
+) -> Iterator[tuple[Map, Record]]:
+    """Evaluates a network map by map, and keeps no value longer than it is used.
+
+    Args:
+        program: The network.
+        inputs: Its inputs, [batch, ...] each.
+        weights: The value of every weight of the program.
+        state: Scope of `assignments` that takes what layers write to their variables.
+
+    Yields:
+        Each map, and what it keeps for its transpose.
+
+    Raises:
+        ValueError: If a layer adds a loss of its own, which no rule assigns to weights.
+    """
+    live = dict(zip(program.inputs, inputs, strict=True))
+    with state:
+        for step in program.maps:
+            record = step.evaluate(
+                [live[place] for place in step.inputs],
+                [weights[id(variable)] for variable in step.weights],
+            )
+            if state.losses:
+                raise ValueError(
+                    "Expected layers without losses of their own, which depend on "
+                    f"activity. Received: layer {step.name!r} adds one"
+                )
+            live.update(zip(step.outputs, record.outputs, strict=True))
+            yield step, record
+            for place in program.last_uses.get(step, ()):
+                del live[place]
+
+
 class Evaluation:
     """A network evaluated at some weights.
 
@@ -132,28 +185,21 @@ class Evaluation:
         state: Scope to ask for the new value of a variable.
 
     Raises:
-        ValueError: If a layer adds a loss of its own, which no rule assigns to weights.
+        ValueError: As `evaluate`.
     """
 
     def __init__(self, program: Program, inputs: Sequence[tf.Tensor], weights: Weights):
         self.program = program
         self.values: list[Any] = [None] * program.size
         self.records: dict[Map, Record] = {}
-        self._put(program.inputs, inputs)
-        mapping = [(variable, weights[key]) for key, variable in program.variables.items()]
-        with keras.StatelessScope(mapping, collect_losses=True) as self.state:
-            for step in program.maps:
-                record = step.evaluate(
-                    self._get(step.inputs), [weights[id(variable)] for variable in step.weights]
-                )
-                self.records[step] = record
-                self._put(step.outputs, record.outputs)
-                if self.state.losses:
-                    raise ValueError(
-                        "Expected layers without losses of their own, which depend on "
-                        f"activity. Received: layer {step.name!r} adds one"
-                    )
-        self.outputs = self._get(program.outputs)
+        self.state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
+        for place, tensor in zip(program.inputs, inputs, strict=True):
+            self.values[place.index] = tensor
+        for step, record in evaluate(program, inputs, weights, self.state):
+            self.records[step] = record
+            for place, tensor in zip(step.outputs, record.outputs, strict=True):
+                self.values[place.index] = tensor
+        self.outputs = [self.values[place.index] for place in program.outputs]
 
     def push(self, weights: Mapping[int, tf.Tensor]) -> list[Tangent]:
         """Pushes tangents of the weights forward: the network's Jacobian-vector product.
@@ -173,13 +219,6 @@ class Evaluation:
             )
             tangents.update(zip(step.outputs, pushed, strict=True))
         return [tangents.get(place) for place in self.program.outputs]
-
-    def _get(self, places: Sequence[Value]) -> list[tf.Tensor]:
-        return [self.values[place.index] for place in places]
-
-    def _put(self, places: Sequence[Value], tensors: Sequence[tf.Tensor]) -> None:
-        for place, tensor in zip(places, tensors, strict=True):
-            self.values[place.index] = tensor
 
 
 class Networks:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import callbacks, datasets, locks, losses, models, results, rules
+from wna_tf import callbacks, credit, datasets, locks, losses, models, results, rules
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -21,9 +21,10 @@ def check(config: Config) -> None:
     """Checks the names in a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the data set, the model, the activation or the loss is unknown.
+        ValueError: If the rule, the data set, the model, the activation or the loss is unknown,
+            or the rule is not one for forward credit.
     """
-    rules.get(config.rule)
+    _credit(config).check(rules.get(config.rule))
     models.get(config.model)
     if config.dataset not in datasets.names():
         raise ValueError(
@@ -52,6 +53,12 @@ def count_steps(config: Config) -> int:
     return config.epochs * math.ceil(limit / batch_size)
 
 
+def _credit(config: Config) -> credit.Credit:
+    return {"reverse": credit.Reverse, "forward": lambda: credit.Forward(config.num_tangents)}[
+        config.credit
+    ]()
+
+
 def load_data(config: Config) -> Data:
     """Loads the data set of a run."""
     return datasets.load(
@@ -69,7 +76,7 @@ def load_data(config: Config) -> Data:
 def build(config: Config, data: Data) -> Learner:
     """Builds the compiled learner of a run."""
     network = models.build(config, data.input_shape, data.num_outputs)
-    learner = Learner(network, rule=config.rule, seed=config.seed)
+    learner = Learner(network, rule=config.rule, seed=config.seed, credit=_credit(config))
     learner.compile(
         optimizer=_optimizer(config, network),
         loss=losses.get(config.loss),
