@@ -29,7 +29,18 @@ ALLOWED = {
     "forward": {"engine", "kinds", "program"},
     "credit": {"engine", "forward", "kinds", "program", "rules"},
     "linearize": set(),
-    "learner": {"credit", "feedback", "linearize", "program", "rules", "trace"},
+    "saved_model": {"results"},
+    "learner": {
+        "credit",
+        "feedback",
+        "linearize",
+        "program",
+        "rules",
+        "saved_model",
+        "trace",
+    },
+    "export": {"learner", "results", "saved_model"},
+    "scores": {"plots"},
     "callbacks": {"callbacks", "results"},
 }
 # Packages from outside that a module does without.
@@ -39,6 +50,7 @@ WITHOUT = {
     "locks": {"absl", "keras", "tensorflow"},
     "executors": {"absl", "keras", "tensorflow"},
     "reporting": {"absl", "keras", "tensorflow"},
+    "scores": {"absl", "keras", "tensorflow"},
 }
 
 

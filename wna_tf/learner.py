@@ -1,13 +1,14 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
-import functools
+import os
+import pathlib
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import feedback, linearize, rules
+from wna_tf import feedback, linearize, rules, saved_model
 from wna_tf.program import Networks
 from wna_tf.trace import trace
 
@@ -141,24 +142,16 @@ class Learner(keras.Model):
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def export(self, filepath: str, **kwargs) -> None:
-        """Exports what predicts, for inference, as a SavedModel with a dynamic batch.
+    def export(self, filepath: str | os.PathLike) -> None:
+        """Exports what predicts, without any training state; see `saved_model.write`.
 
         It is the network alone; with the rule `linearized`, the linearized network, which needs
         the initial weights beside the current ones.
 
         Args:
-            filepath: Directory to write.
-            **kwargs: Arguments of `keras.Model.export`.
+            filepath: Directory of the SavedModel.
         """
-        signature = [
-            tf.TensorSpec(symbol.shape, symbol.dtype, symbol.name)
-            for symbol in self._program.model.inputs
-        ]
-        {
-            "current": self.network.export,
-            "linearized": functools.partial(super().export, input_signature=signature),
-        }[self.rule.error](filepath, **kwargs)
+        saved_model.write(self.network, self, pathlib.Path(filepath))
 
     @tf.autograph.experimental.do_not_convert
     def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:

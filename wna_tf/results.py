@@ -54,6 +54,21 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
             beside.unlink(missing_ok=True)
 
 
+def make_directory(path: pathlib.Path) -> None:
+    """Makes a directory to write to, and those that it is in.
+
+    Raises:
+        OSError: If it cannot be made or written to.
+    """
+    reason = "no permission"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+    if not (path.is_dir() and os.access(path, os.W_OK)):
+        raise OSError(f"Expected a directory that can be written to. Received: {path}: {reason}")
+
+
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON file atomically."""
     with replacing(path) as beside:
@@ -110,6 +125,26 @@ def write_failure(directory: pathlib.Path, error: str, details: str) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
+
+
+def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
+    """Returns `directory` if it is a finished run, or else the finished runs in it, by name.
+
+    Raises:
+        FileNotFoundError: If there is no such directory, or nothing finished.
+    """
+    if not directory.is_dir():
+        raise FileNotFoundError(f"Expected an existing directory. Received: {directory}")
+    if is_finished(directory):
+        return [directory]
+    if (directory / CONFIG).is_file():
+        raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {RESULT}")
+    runs = [path.parent for path in sorted(directory.glob(f"*/{RESULT}"))]
+    if not runs:
+        raise FileNotFoundError(
+            f"Expected a run, or a directory of finished runs. Received: {directory}"
+        )
+    return runs
 
 
 def read_run(directory: pathlib.Path) -> Run:
