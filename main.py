@@ -26,12 +26,13 @@ def _quiet():
 
 
 with _quiet():
-    from wna_tf import config, executors, reporting, results, sweeps
+    from wna_tf import config, evaluation, executors, export, reporting, results, sweeps
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
 app.define_help_flags()
-flags.DEFINE_enum("mode", "train", ["train", "report"], "what to do")
+flags.DEFINE_enum("mode", "train", ["train", "report", "evaluate", "export"], "what to do")
+flags.DEFINE_enum("split", "test", evaluation.SPLITS, "examples to evaluate on")
 flags.DEFINE_string("run_dir", "checkpoints/runs", "directory of the run directories")
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
@@ -49,22 +50,23 @@ for field in FIELDS:
     )
 
 
-def _configs() -> list[config.Config]:
+def _grid() -> dict[str, list]:
     grid = {}
     for field in FIELDS:
         value = FLAGS[field.name].value
         grid[field.name] = (
             config.parse(field, value or "") if not isinstance(value, bool) else [value]
         )
-    return config.expand(grid)
+    return grid
 
 
 def train(directory: pathlib.Path) -> None:
     """Trains the grid of the flags, and reports it; status 1 if a run failed."""
+    configs = config.expand(_grid())
     if FLAGS.dry_run:
-        print(sweeps.plan(_configs(), directory))
+        print(sweeps.plan(configs, directory))
         return
-    runs, failures = sweeps.sweep(_configs(), directory, FLAGS.executor)
+    runs, failures = sweeps.sweep(configs, directory, FLAGS.executor)
     if runs:
         _report(runs, directory)
     if failures:
@@ -76,6 +78,25 @@ def train(directory: pathlib.Path) -> None:
 def report(directory: pathlib.Path) -> None:
     """Reports every finished run in a directory."""
     _report(results.read_runs(directory), directory)
+
+
+def evaluate(directory: pathlib.Path) -> None:
+    """Evaluates finished runs or a SavedModel; flags of data and loss override those of a run."""
+    given = {name: values for name, values in _grid().items() if FLAGS[name].present}
+    given = {name: given[name] for name in evaluation.FIELDS if name in given}
+    if many := [name for name, values in given.items() if len(values) > 1]:
+        raise ValueError(f"Expected one value to evaluate. Received: several of {many[0]}")
+    given = {name: value for name, (value,) in given.items()}
+    evaluations = evaluation.evaluate(directory, FLAGS.split, given)
+    print(evaluation.describe(evaluations))
+    for place, _ in evaluations:
+        print(f"Evaluation: {place}")
+
+
+def export_runs(directory: pathlib.Path) -> None:
+    """Exports finished runs."""
+    for place in export.export(directory):
+        print(f"SavedModel: {place}")
 
 
 def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
@@ -91,7 +112,7 @@ def run(argv: list[str]) -> None:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
             )
-        modes = {"train": train, "report": report}
+        modes = {"train": train, "report": report, "evaluate": evaluate, "export": export_runs}
         modes[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.

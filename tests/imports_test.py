@@ -41,6 +41,17 @@ ALLOWED = {
     },
     "export": {"learner", "results", "saved_model"},
     "scores": {"plots"},
+    "evaluation": {
+        "config",
+        "datasets",
+        "export",
+        "losses",
+        "plots",
+        "results",
+        "saved_model",
+        "scores",
+        "training",
+    },
     "callbacks": {"callbacks", "results"},
 }
 # Packages from outside that a module does without.

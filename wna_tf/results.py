@@ -142,7 +142,8 @@ def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
     runs = [path.parent for path in sorted(directory.glob(f"*/{RESULT}"))]
     if not runs:
         raise FileNotFoundError(
-            f"Expected a run, or a directory of finished runs. Received: {directory}"
+            "Expected a run, a directory of finished runs or, to evaluate, a SavedModel. "
+            f"Received: {directory}"
         )
     return runs
 

@@ -16,7 +16,7 @@ _FILE = "saved_model.pb"
 
 
 class Served(NamedTuple):
-    """A function of one tensor that a SavedModel serves.
+    """A function of one tensor, as a SavedModel serves it.
 
     Attributes:
         call: Maps inputs [batch, ...] to outputs [batch, ...].

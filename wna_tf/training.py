@@ -190,10 +190,15 @@ def _describe(learner: Learner, data: Data) -> dict[str, Any]:
         "parameters": learner.network.count_params(),
         "examples": data.sizes,
         "batch_size": data.batch_size,
-        "versions": {
-            "python": sys.version.split()[0],
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes."""
+    return {
+        "python": sys.version.split()[0],
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
     }

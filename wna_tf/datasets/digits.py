@@ -26,4 +26,5 @@ def load(options: pipeline.Options) -> pipeline.Examples:
     return pipeline.Examples(
         training=pipeline.image_source(images[training], labels[training], 10, maximum=16),
         test=pipeline.image_source(images[test], labels[test], 10, maximum=16),
+        class_names=tuple("0123456789"),
     )

@@ -44,6 +44,11 @@ class Files:
     names: tf.Tensor
     labels: tf.Tensor
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the folders."""
+        return tuple(pathlib.Path(os.fsdecode(path)).name for path in self.directories.numpy())
+
     def paths(self, positions: tf.Tensor) -> tf.Tensor:
         """Paths of the files at `positions`."""
         directories = tf.gather(self.directories, tf.gather(self.labels, positions))

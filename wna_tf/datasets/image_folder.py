@@ -35,4 +35,9 @@ def load(options: pipeline.Options) -> pipeline.Examples:
         return tf.minimum(resized, 255) / 255  # Rounding may take it above.
 
     sources = [folders.source(some, image, size, pipeline.centred_one_hot) for some in files]
-    return pipeline.Examples(training=sources[0], validation=sources[1], test=sources[-1])
+    return pipeline.Examples(
+        training=sources[0],
+        validation=sources[1],
+        test=sources[-1],
+        class_names=files[0].class_names,
+    )

@@ -39,11 +39,14 @@ def load(options: pipeline.Options) -> pipeline.Examples:
         cropped = centre_crop(contents, size) if seed is None else random_crop(contents, size, seed)
         return cropped * scale + shift
 
-    training, validation = (
-        folders.source(files, image, (size, size), tf.one_hot)
-        for files in folders.read(options, ["train", "val"])
+    files = folders.read(options, ["train", "val"])
+    training, validation = (folders.source(some, image, (size, size), tf.one_hot) for some in files)
+    return pipeline.Examples(
+        training=training,
+        validation=validation,
+        test=validation,
+        class_names=files[0].class_names,
     )
-    return pipeline.Examples(training=training, validation=validation, test=validation)
 
 
 def centre_crop(contents: tf.Tensor, size: int) -> tf.Tensor:

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -40,12 +40,14 @@ class Examples:
         validation: Official validation examples, used unless training examples are set aside.
         chance_loss: The loss of a guess that does not look at the inputs, of targets [size, ...];
             None if the targets are classes.
+        class_names: Names of the classes; None if they have none, or the targets are not classes.
     """
 
     training: Source
     test: Source
     validation: Source | None = None
     chance_loss: Callable[[tf.Tensor], float] | None = None
+    class_names: Sequence[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Data:
         num_classes: Number of classes; None if the targets are not classes.
         chance: What a guess scores: {"accuracy": 1 / num_classes}, or, if the targets are not
             classes, "train_loss", "validation_loss" (if there is any) and "test_loss".
+        class_names: Names of the classes, if they have any.
     """
 
     train: tf.data.Dataset
@@ -108,6 +111,7 @@ class Data:
     sizes: dict[str, int]
     num_classes: int | None
     chance: dict[str, float]
+    class_names: Sequence[str] | None = None
 
     def __iter__(self) -> Iterator[tf.data.Dataset | None]:
         return iter((self.train, self.validation, self.test))
@@ -192,6 +196,7 @@ def split(
         },
         num_classes=num_classes,
         chance=chance,
+        class_names=examples.class_names,
     )
 
 

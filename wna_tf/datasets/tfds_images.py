@@ -40,7 +40,11 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> pipeline.Examp
     if not prepared:
         _download(builder)
     with _tfds_errors(f"readable files of {name} in {builder.data_dir}"):
-        return pipeline.Examples(training=_read(builder, "train"), test=_read(builder, "test"))
+        return pipeline.Examples(
+            training=_read(builder, "train"),
+            test=_read(builder, "test"),
+            class_names=tuple(builder.info.features["label"].names),
+        )
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str) -> pipeline.Source:

@@ -1,0 +1,272 @@
+"""Evaluation of finished runs and of SavedModels, on any data set."""
+
+import csv
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wna_tf import config as configs
+from wna_tf import datasets, export, losses, plots, results, saved_model, scores, training
+from wna_tf.config import Config
+from wna_tf.datasets import Data
+from wna_tf.saved_model import Served
+
+SPLITS = ("test", "validation")
+# Of a configuration, what concerns the evaluation of a network that is there.
+FIELDS = (
+    "dataset",
+    "data_dir",
+    "image_size",
+    "skip_corrupt",
+    "validation_size",
+    "batch_size",
+    "seed",
+    "loss",
+)
+RESULT = "evaluation.json"
+_OF_ONE_DATASET = ("data_dir", "image_size", "skip_corrupt", "validation_size", "data_limit")
+_MANY = 100  # With more outputs than that, predictions are written in binary.
+
+
+class Evaluation(NamedTuple):
+    """An evaluation that has been written.
+
+    Attributes:
+        directory: Where it is.
+        numbers: What its `evaluation.json` says.
+    """
+
+    directory: pathlib.Path
+    numbers: dict[str, Any]
+
+
+def evaluate(
+    directory: pathlib.Path, split: str = "test", given: Mapping[str, Any] | None = None
+) -> list[Evaluation]:
+    """Evaluates finished runs or a SavedModel, and writes what comes of it.
+
+    A run's evaluation is at `evaluation/<dataset>_<split>/` in its directory, that of a SavedModel
+    beside it, in a directory named after it with `_evaluation`. Both have `evaluation.json`: the
+    numbers, and what they depend on. Classes have the scores of each (`classes.md`), the confusion
+    matrix (`confusion.csv`, `.png` and `.svg`) and `predictions.csv` (`.npz` for many classes),
+    sequences the error of each time step (`errors.csv`, `.png` and `.svg`) and `predictions.npz`.
+    Where outputs are not finite, there are neither scores nor predictions.
+
+    Args:
+        directory: A finished run, a directory of them, or a SavedModel.
+        split: "test" or "validation".
+        given: Fields of a configuration, of `FIELDS`, in place of the run's. With another data
+            set, those that are about one have their defaults, and so has a SavedModel.
+
+    Returns:
+        The evaluations, by the name of the run.
+
+    Raises:
+        FileNotFoundError: If there is no such directory, nothing finished in it, or no data.
+        ValueError: If a model cannot be read, or does not fit the data.
+        OSError: If the evaluation cannot be written.
+    """
+    given = dict(given or {})
+    if split not in SPLITS:
+        raise ValueError(f"Expected split to be one of {', '.join(SPLITS)}. Received: {split!r}")
+    if unknown := sorted(set(given) - set(FIELDS)):
+        raise ValueError(f"Expected some of {', '.join(FIELDS)}. Received: {', '.join(unknown)}")
+    directory = directory.resolve()
+    if saved_model.is_saved_model(directory):
+        if "dataset" not in given:
+            raise ValueError(
+                "Expected a data set by its name, since a SavedModel has none of its own. "
+                f"Received: {directory} alone"
+            )
+        place = directory.with_name(f"{directory.name}_evaluation")
+        served = saved_model.read(directory)
+        return [_evaluate(directory, served, dataclasses.replace(Config(), **given), split, place)]
+    evaluations = []
+    for run in results.finished_runs(directory):
+        keras.backend.clear_session()  # The run before leaves its graphs.
+        config = _override(configs.from_dict(results.read_json(run / results.CONFIG)), given)
+        path = run / results.MODEL
+        evaluations.append(_evaluate(path, _serve(run), config, split, run / "evaluation"))
+    return evaluations
+
+
+def describe(evaluations: list[Evaluation]) -> str:
+    """Returns evaluations in Markdown: a row for each; of one alone, a few classes too."""
+    lines = [["model", "data", "examples", "accuracy (%)", "loss"]]
+    for _, numbers in evaluations:
+        accuracy = numbers.get("accuracy")
+        lines.append(
+            [
+                _name(pathlib.Path(numbers["model"])),
+                f"{numbers['dataset']} {numbers['split']}",
+                str(numbers["examples"]),
+                "-" if accuracy is None else f"{100 * accuracy:.1f}",
+                "-" if numbers["loss"] is None else f"{numbers['loss']:.4g}",
+            ]
+        )
+    parts = [plots.markdown(lines)]
+    for directory, numbers in evaluations:
+        if numbers["not_finite"]:
+            parts.append(
+                f"Diverged: the outputs of {numbers['not_finite']} of {numbers['examples']} "
+                f"examples are not finite. {numbers['model']}"
+            )
+        elif len(evaluations) == 1 and len(numbers.get("classes", ())) in range(
+            1, scores.NUMBERED + 1
+        ):
+            parts.append((directory / "classes.md").read_text().rstrip())
+    return "\n\n".join(parts)
+
+
+def _name(model: pathlib.Path) -> str:
+    return model.parent.name if model.name == results.MODEL else model.name
+
+
+def _override(config: Config, given: dict[str, Any]) -> Config:
+    """Returns a run's configuration with other data."""
+    if given.get("dataset", config.dataset) != config.dataset:
+        fields = {field.name: field.default for field in dataclasses.fields(Config)}
+        config = dataclasses.replace(config, **{name: fields[name] for name in _OF_ONE_DATASET})
+    return dataclasses.replace(config, **given)
+
+
+def _serve(run: pathlib.Path) -> Served:
+    """Returns what a run has learned, as a function."""
+    learner = export.load(run)
+    network = learner.network
+    specs = [tf.TensorSpec(x.shape, x.dtype) for x in (network.inputs[0], network.outputs[0])]
+    return Served(learner.predict_on_batch, *specs)
+
+
+def _evaluate(
+    model: pathlib.Path, served: Served, config: Config, split: str, place: pathlib.Path
+) -> Evaluation:
+    training.check(config)
+    data = training.load_data(config)
+    batches = getattr(data, split)
+    if batches is None:
+        raise ValueError(
+            f"Expected a data set with {split} examples (validation_size takes some from those "
+            f"for training). Received: {config.dataset}"
+        )
+    _check_fit(model, served, config.dataset, batches.element_spec)
+    results.make_directory(place)  # Before the work: it may take long.
+    with datasets.named_errors():
+        pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
+    targets, outputs = (np.concatenate(part) for part in zip(*pairs, strict=True))
+
+    numbers = {
+        "model": str(model),
+        "dataset": config.dataset,
+        "split": split,
+        "examples": len(targets),
+        "options": {name: getattr(config, name) for name in (*FIELDS, "data_limit")},
+        "versions": training.versions(),
+        "not_finite": _count_not_finite(outputs),
+        "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
+    }
+    directory = place / f"{config.dataset}_{split}"
+    with results.replacing(directory) as beside:
+        beside.mkdir()
+        if not numbers["not_finite"]:
+            write = _write_classes if data.num_classes else _write_sequences
+            title = f"{_name(model)}\n{config.dataset}, {split}"
+            numbers |= write(beside, targets, outputs, data, title)
+        results.write_json(beside / RESULT, numbers)
+    return Evaluation(directory, numbers)
+
+
+def _check_fit(model: pathlib.Path, served: Served, dataset: str, specs: tuple) -> None:
+    """Raises a ValueError unless a function takes the inputs, and returns what fits targets."""
+    for noun, own, spec in zip(
+        ("inputs", "outputs"), (served.inputs, served.outputs), specs, strict=True
+    ):
+        if not own.shape.is_compatible_with(spec.shape):
+            raise ValueError(
+                f"Expected a data set for {noun} of shape {own.shape}, those of {model}. "
+                f"Received: {dataset}, with {spec.shape}"
+            )
+
+
+def _write_classes(
+    directory: pathlib.Path, targets: np.ndarray, outputs: np.ndarray, data: Data, title: str
+) -> dict[str, Any]:
+    """Writes the files about classes, and returns numbers."""
+    names = data.class_names or [str(label) for label in range(data.num_classes)]
+    labels, predictions = targets.argmax(-1), outputs.argmax(-1)
+    confusion = scores.confusion_matrix(labels, predictions, len(names))
+    classes = scores.by_class(confusion)
+    (directory / "classes.md").write_text(scores.class_table(classes, names) + "\n")
+    _write_csv(
+        directory / "confusion.csv",
+        ["class", *names],
+        ([name, *row] for name, row in zip(names, confusion, strict=True)),
+    )
+    paths = [directory / f"confusion.{form}" for form in ("png", "svg")]
+    scores.confusion_figure(confusion, names, title, paths)
+    if len(names) > _MANY:
+        np.savez_compressed(
+            directory / "predictions.npz", label=labels, prediction=predictions, score=outputs
+        )
+    else:
+        _write_csv(
+            directory / "predictions.csv",
+            ["index", "label", "prediction", *(f"score {name}" for name in names)],
+            (
+                [index, names[label], names[prediction], *row]
+                for index, (label, prediction, row) in enumerate(
+                    zip(labels, predictions, outputs, strict=True)
+                )
+            ),
+        )
+    return {
+        "accuracy": float(np.mean(labels == predictions)),
+        "classes": [
+            {"name": name}
+            | {key: _finite(value) for key, value in zip(classes._fields, row, strict=True)}
+            for name, row in zip(names, np.transpose(classes), strict=True)
+        ],
+    }
+
+
+def _write_sequences(
+    directory: pathlib.Path, targets: np.ndarray, outputs: np.ndarray, data: Data, title: str
+) -> dict[str, Any]:
+    """Writes the files about sequences [batch, time, outputs], and returns numbers."""
+    errors = np.mean((outputs - targets) ** 2, (0, 2))
+    guess = np.mean((targets - targets.mean()) ** 2, (0, 2))
+    _write_csv(
+        directory / "errors.csv",
+        ["step", "mean squared error", "of guessing the mean"],
+        zip(range(len(errors)), errors, guess, strict=True),
+    )
+    paths = [directory / f"errors.{form}" for form in ("png", "svg")]
+    scores.error_figure(errors, guess, title, paths)
+    np.savez_compressed(directory / "predictions.npz", target=targets, prediction=outputs)
+    return {
+        "mean_squared_error": float(errors.mean()),
+        "chance": data.chance,
+    }
+
+
+def _write_csv(path: pathlib.Path, head: list[str], rows: Any) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+def _count_not_finite(outputs: np.ndarray) -> int:
+    """Returns the number of examples with an output that is not finite."""
+    return int(np.sum(~np.isfinite(outputs).all(tuple(range(1, outputs.ndim)))))
+
+
+def _finite(value: Any) -> float | None:
+    """Returns a number for JSON, which has none for what is not finite."""
+    return float(value) if math.isfinite(value) else None
