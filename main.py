@@ -83,20 +83,13 @@ def report(directory: pathlib.Path) -> None:
 def evaluate(directory: pathlib.Path) -> None:
     """Evaluates finished runs or a SavedModel; flags of data and loss override those of a run."""
     given = {name: values for name, values in _grid().items() if FLAGS[name].present}
-    given = {name: given[name] for name in evaluation.FIELDS if name in given}
-    if many := [name for name, values in given.items() if len(values) > 1]:
-        raise ValueError(f"Expected one value to evaluate. Received: several of {many[0]}")
-    given = {name: value for name, (value,) in given.items()}
-    evaluations = evaluation.evaluate(directory, FLAGS.split, given)
-    print(evaluation.describe(evaluations))
-    for place, _ in evaluations:
-        print(f"Evaluation: {place}")
+    options = evaluation.choose(given)
+    print(evaluation.describe(evaluation.evaluate(directory, FLAGS.split, options)))
 
 
 def export_runs(directory: pathlib.Path) -> None:
     """Exports finished runs."""
-    for place in export.export(directory):
-        print(f"SavedModel: {place}")
+    print(*export.export(directory), sep="\n")
 
 
 def _report(runs: list[results.Run], directory: pathlib.Path) -> None:

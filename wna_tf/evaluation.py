@@ -96,8 +96,20 @@ def evaluate(
     return evaluations
 
 
+def choose(grid: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Returns what concerns an evaluation, of lists of values by the field of a configuration.
+
+    Raises:
+        ValueError: If such a field has several values.
+    """
+    for name in FIELDS:
+        if len(grid.get(name, ())) > 1:
+            raise ValueError(f"Expected one {name} to evaluate. Received: {name}={grid[name]}")
+    return {name: grid[name][0] for name in FIELDS if name in grid}
+
+
 def describe(evaluations: list[Evaluation]) -> str:
-    """Returns evaluations in Markdown: a row for each; of one alone, a few classes too."""
+    """Returns evaluations in Markdown: a row and a place each; of one alone, few classes too."""
     lines = [["model", "data", "examples", "accuracy (%)", "loss"]]
     for _, numbers in evaluations:
         accuracy = numbers.get("accuracy")
@@ -121,6 +133,7 @@ def describe(evaluations: list[Evaluation]) -> str:
             1, scores.NUMBERED + 1
         ):
             parts.append((directory / "classes.md").read_text().rstrip())
+    parts.append("\n".join(f"Evaluation: {place}" for place, _ in evaluations))
     return "\n\n".join(parts)
 
 

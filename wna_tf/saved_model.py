@@ -53,25 +53,24 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
             f"Received: {directory}, which is something else"
         )
     names = _output_names(network)
+    specs = [
+        tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=_identifier(x.name))
+        for x in network.inputs
+    ]
 
+    @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs):
         outputs = function(_pack(network, inputs), training=False)
         return dict(zip(names, keras.tree.flatten(outputs), strict=True))
 
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    archive.add_endpoint(
-        "serve",
-        serve,
-        [
-            tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=_identifier(x.name))
-            for x in network.inputs
-        ],
-    )
+    # Of all variables those that it reads, each once: Keras's archive would hold them twice.
+    variables = list(serve.get_concrete_function().graph.variables)
+    archive = tf.train.Checkpoint(serve=serve, variables=variables)
     results.make_directory(directory.parent)
     with results.replacing(directory) as beside:
         try:
-            archive.write_out(str(beside), verbose=False)
+            signatures = {"serve": serve, SIGNATURE: serve}
+            tf.saved_model.save(archive, str(beside), signatures=signatures)
         except tf.errors.OpError as error:  # A full disk, say.
             raise OSError(
                 f"Expected to write a SavedModel. Received: {directory}: {first_line(error)}"

@@ -64,7 +64,7 @@ def class_table(classes: Classes, names: Sequence[str]) -> str:
 def confusion_figure(
     confusion: np.ndarray, names: Sequence[str], title: str, paths: Sequence[pathlib.Path]
 ) -> None:
-    """Draws a confusion matrix, each row in percent of its label's examples.
+    """Draws a confusion matrix: grey is percent of a class's examples, numbers are examples.
 
     Args:
         confusion: Numbers of examples, [num_classes, num_classes].
@@ -86,7 +86,8 @@ def confusion_figure(
             if count:
                 color = "white" if percent[row, column] > 50 else "black"
                 axes.text(column, row, count, ha="center", va="center", color=color, fontsize=8)
-    axes.set(xlabel="predicted class", ylabel="class", title=title)
+    unit = "" if size <= NUMBERED else " (index)"
+    axes.set(xlabel=f"predicted class{unit}", ylabel=f"class{unit}", title=title)
     fig.colorbar(image, label="examples of the class (%)", shrink=0.8)
     _save(fig, paths)
 
@@ -110,7 +111,7 @@ def error_figure(
         axes.set_yscale("log")
     axes.set(xlabel="time step", ylabel="mean squared error", title=title)
     axes.grid(alpha=0.3)
-    fig.legend(loc="outside right upper", frameon=False)
+    fig.legend(loc="outside lower center", ncols=2, frameon=False)
     _save(fig, paths)
 
 

@@ -1,0 +1,233 @@
+"""SavedModels: the same numbers in a process without the package, and whole or not at all."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import main
+import wna_tf
+from wna_tf import config, export, results, saved_model, training
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((5, 8, 8, 1), dtype="float32")
+
+# Serves every SavedModel to the inputs beside it, for batches of 1 and 5; writes the outputs.
+SERVE = """
+import pathlib, sys
+import numpy as np, tensorflow as tf
+for directory in pathlib.Path(sys.argv[1]).iterdir():
+    serve = tf.saved_model.load(str(directory / "saved_model")).signatures["serving_default"]
+    inputs = np.load(directory / "inputs.npz")
+    outputs = {}
+    for size in (1, 5):
+        served = serve(**{name: tf.constant(inputs[name][:size]) for name in inputs})
+        outputs |= {f"{name}:{size}": value.numpy() for name, value in served.items()}
+    np.savez(directory / "outputs.npz", **outputs)
+assert not any(name.split(".")[0] == "wna_tf" for name in sys.modules)
+"""
+
+
+def mlp(statistics="moving"):
+    return wna_tf.models.mlp((8, 8, 1), 10, 12, statistics=statistics)
+
+
+def two_headed():
+    images, extra = keras.Input((8, 8, 1), name="images"), keras.Input((3,), name="extra facts")
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(images), extra])
+    x = keras.layers.Dense(6, activation="relu")(x)
+    return keras.Model(
+        {"extra facts": extra, "images": images},
+        [keras.layers.Dense(2, name="kind")(x), keras.layers.Dense(1, name="size")(x)],
+    )
+
+
+def keyed():
+    inputs = keras.Input((8, 8, 1), name="images")
+    x = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, {"z": keras.layers.Dense(2)(x), "a": keras.layers.Dense(3)(x)})
+
+
+def sequential():
+    layers = [keras.layers.Flatten(), keras.layers.BatchNormalization(), keras.layers.Dense(4)]
+    return keras.Sequential([keras.Input((8, 8, 1), name="images"), *layers])
+
+
+EXTRA = RNG.random((5, 3), dtype="float32")
+SEQUENCES = RNG.random((5, 9, 1), dtype="float32")
+# Network, inputs by name, names of outputs in the order in which they are flattened.
+NETWORKS = {
+    "mlp": (mlp, {"images": IMAGES}, ["logits"]),
+    "rnn": (lambda: wna_tf.models.rnn(7), {"sequences": SEQUENCES}, ["logits"]),
+    "two_headed": (two_headed, {"extra_facts": EXTRA, "images": IMAGES}, ["kind", "size"]),
+    "keyed": (keyed, {"images": IMAGES}, ["a", "z"]),
+    "sequential": (sequential, {"images": IMAGES}, ["logits"]),
+}
+
+
+def train_a_step(learner, x):
+    learner.compile("sgd", "mse")
+    targets = keras.tree.map_structure(lambda y: np.ones_like(y), learner.predict(x, verbose=0))
+    learner.fit(x, targets, verbose=0)  # Moving statistics are no longer 0 and 1.
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("served")
+    learners = {}
+    for name, (make, inputs, _) in NETWORKS.items():
+        learner = learners[name] = wna_tf.Learner(make())
+        train_a_step(learner, feed(name))
+        learner.export(directory / name / "saved_model")
+        np.savez(directory / name / "inputs.npz", **inputs)
+    command = [sys.executable, "-c", SERVE, str(directory)]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return directory, learners
+
+
+def feed(name, size=5):
+    values = {key.replace("_", " "): value[:size] for key, value in NETWORKS[name][1].items()}
+    return values if len(values) > 1 else next(iter(values.values()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_another_process_serves_what_the_learner_predicts(name, served):
+    directory, learners = served
+    outputs = np.load(directory / name / "outputs.npz")
+    names = NETWORKS[name][2]
+    assert set(outputs) == {f"{key}:{size}" for key in names for size in (1, 5)}
+    for size in (1, 5):
+        expected = keras.tree.flatten(learners[name].predict(feed(name, size), verbose=0))
+        for key, value in zip(names, expected, strict=True):
+            assert outputs[f"{key}:{size}"].shape == value.shape
+            np.testing.assert_allclose(outputs[f"{key}:{size}"], value, rtol=1e-5, atol=1e-5)
+
+
+def test_nothing_is_exported_but_what_predicts(served):
+    directory, learners = served
+    loaded = tf.saved_model.load(directory / "mlp" / "saved_model")
+    assert len(loaded.variables) == len(learners["mlp"].network.weights)
+    assert set(loaded.signatures) == {"serve", "serving_default"}
+    stored = tf.train.list_variables(str(directory / "mlp" / "saved_model" / "variables/variables"))
+    shapes = [tuple(shape) for name, shape in stored if name.startswith("variables/")]
+    assert sorted(shapes) == sorted(tuple(w.shape) for w in learners["mlp"].network.weights)
+
+
+def test_what_a_layer_returns_several_of_is_numbered():
+    inputs = keras.Input((4, 3))
+    outputs = keras.layers.LSTM(2, return_state=True, name="lstm")(inputs)
+    names = saved_model._output_names(keras.Model(inputs, outputs))
+    assert names == ["lstm_1", "lstm_2", "lstm_3"]
+
+
+def test_an_export_replaces_a_saved_model_and_nothing_else(tmp_path):
+    learner = wna_tf.Learner(mlp())
+    for _ in range(2):
+        learner.export(str(tmp_path / "new" / "model"))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(ValueError, match=r"Expected a new directory .* Received: .*mine"):
+        learner.export(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no"), tf.errors.ResourceExhaustedError(None, None, "disk full")]
+)
+def test_a_failed_export_leaves_the_old_one(tmp_path, monkeypatch, error):
+    learner = wna_tf.Learner(mlp())
+    learner.export(tmp_path / "model")
+    before = (tmp_path / "model" / "saved_model.pb").read_bytes()
+
+    def save(_, directory, **__):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "saved_model.pb").write_text("half")
+        raise error
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises((RuntimeError, OSError), match=r"^no|Expected to write .*disk full"):
+        learner.export(tmp_path / "model")
+    assert (tmp_path / "model" / "saved_model.pb").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs")
+    for rule in ("align_ada", "backprop"):
+        options = {"width": 4, "epochs": 1, "data_limit": 100}
+        training.train(config.Config(rule=rule, **options), directory / rule)
+    return directory
+
+
+def command_line(capsys, *flags):
+    with pytest.raises(SystemExit) as exit_info:
+        main.run(["main.py", *flags])
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_every_finished_run_is_exported(runs, capsys):
+    (runs / "unfinished").mkdir(exist_ok=True)
+    main.run(["main.py", "--mode=export", f"--run_dir={runs}"])
+    printed = capsys.readouterr().out.split()
+    assert printed == [f"{runs}/{rule}/saved_model" for rule in ("align_ada", "backprop")]
+    served = saved_model.read(runs / "backprop" / "saved_model")
+    expected = export.load(runs / "backprop").predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(served.call(tf.constant(IMAGES)), expected, atol=1e-5)
+
+
+def make_run(directory, model):
+    directory.mkdir()
+    results.write_json(directory / results.RESULT, {})
+    if isinstance(model, bytes):
+        (directory / results.MODEL).write_bytes(model)
+    else:
+        model.save(directory / results.MODEL)
+    return directory
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_a_truncated_model_is_named(part, runs, tmp_path, capsys):
+    whole = (runs / "backprop" / results.MODEL).read_bytes()
+    run = make_run(tmp_path / "run", whole[: int(part * len(whole))])
+    line = command_line(capsys, "--mode=export", f"--run_dir={run}")
+    assert line.startswith("Expected a learner in Keras's format") and "run/model.keras" in line
+    assert [path.name for path in run.glob("saved*")] == []
+
+
+def test_code_in_a_model_is_refused(tmp_path, capsys):
+    marker = tmp_path / "executed"
+    path = str(marker)
+    code = keras.layers.Lambda(lambda x: x + 0 * len(str(pathlib.Path(path).touch())))
+    run = make_run(tmp_path / "run", keras.Sequential([keras.Input((2,)), code]))
+    marker.unlink()
+    line = command_line(capsys, "--mode=export", f"--run_dir={run}")
+    assert "without code of its own" in line and "Lambda" in line
+    assert not marker.exists()
+
+
+def test_a_network_alone_is_not_a_learner(tmp_path, capsys):
+    run = make_run(tmp_path / "run", mlp())
+    line = command_line(capsys, "--mode=export", f"--run_dir={run}")
+    assert line.startswith("Expected a Learner. Received:") and line.endswith("a Functional")
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / results.CONFIG).write_text("{}")
+    for name, message in (
+        ("nothing", "Expected an existing directory. Received: "),
+        ("empty", "Expected a run, a directory of finished runs"),
+        ("unfinished", "Expected a finished run. Received: "),
+    ):
+        line = command_line(capsys, "--mode=export", f"--run_dir={tmp_path}/{name}")
+        assert line.startswith(message) and name in line
