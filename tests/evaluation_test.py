@@ -1,12 +1,14 @@
 """Evaluations: against what training measured, scikit-learn, and the same after an export."""
 
 import csv
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -40,6 +42,11 @@ def runs(tmp_path_factory):
 def add_run(tmp_path_factory):
     options = {"learning_rate": 0.001, "loss": "sum_squared_error", "batch_size": 30}
     return train(tmp_path_factory.mktemp("add") / "run", dataset="add", model="rnn", **options)
+
+
+def command_line(*flags):
+    with flagsaver.flagsaver():
+        main.run(["main.py", "--mode=evaluate", *flags])
 
 
 def read(path):
@@ -151,7 +158,7 @@ def test_other_data_is_evaluated_with_the_flags_and_defaults_for_it(tmp_path, ca
     options = {"data_limit": None, "batch_size": 4, "dataset": "image_folder"}
     run = train(tmp_path / "run", data_dir=str(tmp_path / "images"), **options)
     tree(tmp_path / "others", classes=["cat", "dog"], size=5)
-    main.run(["main.py", "--mode=evaluate", f"--run_dir={run}", f"--data_dir={tmp_path}/others"])
+    command_line(f"--run_dir={run}", f"--data_dir={tmp_path}/others")
     assert "| cat" in capsys.readouterr().out
     numbers = results.read_json(run / "evaluation" / "image_folder_test" / evaluation.RESULT)
     assert numbers["examples"] == 10
@@ -178,7 +185,7 @@ def test_a_diverged_network_has_no_accuracy(runs, tmp_path, capsys):
     for name in (results.CONFIG, results.RESULT):
         (run / name).write_bytes((runs / "backprop" / name).read_bytes())
     learner.save(run / results.MODEL)
-    main.run(["main.py", "--mode=evaluate", f"--run_dir={run}"])
+    command_line(f"--run_dir={run}")
     assert "Diverged: the outputs of 297 of 297 examples are not" in capsys.readouterr().out
     numbers = results.read_json(run / "evaluation" / "digits_test" / evaluation.RESULT)
     assert numbers["not_finite"] == 297 and numbers["loss"] is None
@@ -188,7 +195,7 @@ def test_a_diverged_network_has_no_accuracy(runs, tmp_path, capsys):
 
 def mistake(capsys, *flags):
     with pytest.raises(SystemExit) as exit_info:
-        main.run(["main.py", "--mode=evaluate", *flags])
+        command_line(*flags)
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -251,10 +258,12 @@ def test_saved_models_of_others_that_do_not_fit(signatures, message, tmp_path, c
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_splits_that_are_not_there_are_refused(add_run, runs, tmp_path):
+def test_splits_that_are_not_there_are_refused(add_run, monkeypatch):
     with pytest.raises(ValueError, match="Expected split to be one of test, validation"):
         evaluation.evaluate(add_run, "train")
-    with pytest.raises(ValueError, match="Expected some of dataset, .* Received: width"):
+    with pytest.raises(ValueError, match=r"Expected some of dataset, .* Received: width"):
         evaluation.evaluate(add_run, given={"width": 3})
-    with pytest.raises(ValueError, match="data set with validation examples"):
-        evaluation.evaluate(runs / "backprop", "validation", {"validation_size": 0})
+    data = dataclasses.replace(wna_tf.datasets.load("add"), validation=None)
+    monkeypatch.setattr(training, "load_data", lambda _: data)
+    with pytest.raises(ValueError, match=r"data set with validation .* Received: add"):
+        evaluation.evaluate(add_run, "validation")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
 import main
 import wna_tf
@@ -167,7 +168,7 @@ def runs(tmp_path_factory):
 
 
 def command_line(capsys, *flags):
-    with pytest.raises(SystemExit) as exit_info:
+    with pytest.raises(SystemExit) as exit_info, flagsaver.flagsaver():
         main.run(["main.py", *flags])
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -176,7 +177,8 @@ def command_line(capsys, *flags):
 
 def test_every_finished_run_is_exported(runs, capsys):
     (runs / "unfinished").mkdir(exist_ok=True)
-    main.run(["main.py", "--mode=export", f"--run_dir={runs}"])
+    with flagsaver.flagsaver():
+        main.run(["main.py", "--mode=export", f"--run_dir={runs}"])
     printed = capsys.readouterr().out.split()
     assert printed == [f"{runs}/{rule}/saved_model" for rule in ("align_ada", "backprop")]
     served = saved_model.read(runs / "backprop" / "saved_model")
