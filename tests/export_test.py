@@ -135,6 +135,8 @@ def test_an_export_replaces_a_saved_model_and_nothing_else(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(OSError, match=r"can be written to\. Received: .*thesis.txt: "):
+        learner.export(tmp_path / "mine" / "thesis.txt" / "model")
     with pytest.raises(ValueError, match=r"Expected a new directory .* Received: .*mine"):
         learner.export(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"

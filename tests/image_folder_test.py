@@ -357,3 +357,10 @@ def test_keras_fits_it(tmp_path):
     model.compile("sgd", "mse", metrics=["accuracy"])
     history = model.fit(data.train, validation_data=data.validation, epochs=2, verbose=0)
     assert np.isfinite(history.history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("name", ["image_folder", "imagenet"])
+def test_classes_have_the_names_of_their_folders(name, tmp_path):
+    tree(tmp_path, classes=["b b", "a", "ö"])
+    data = datasets.load(name, data_dir=tmp_path, batch_size=2)
+    assert data.class_names == ("a", "b b", "ö")

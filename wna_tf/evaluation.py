@@ -25,6 +25,7 @@ FIELDS = (
     "image_size",
     "skip_corrupt",
     "validation_size",
+    "data_limit",  # It sets the size of a batch too.
     "batch_size",
     "seed",
     "loss",
@@ -179,7 +180,7 @@ def _evaluate(
         "dataset": config.dataset,
         "split": split,
         "examples": len(targets),
-        "options": {name: getattr(config, name) for name in (*FIELDS, "data_limit")},
+        "options": {name: getattr(config, name) for name in FIELDS},
         "versions": training.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
@@ -242,8 +243,9 @@ def _write_classes(
         "accuracy": float(np.mean(labels == predictions)),
         "classes": [
             {"name": name}
-            | {key: _finite(value) for key, value in zip(classes._fields, row, strict=True)}
-            for name, row in zip(names, np.transpose(classes), strict=True)
+            | {key: _finite(value) for key, value in zip(classes._fields[:-1], row, strict=True)}
+            | {"support": int(support)}
+            for name, *row, support in zip(names, *classes, strict=True)
         ],
     }
 
