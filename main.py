@@ -34,7 +34,7 @@ app.define_help_flags()
 flags.DEFINE_enum("mode", "train", ["train", "report", "evaluate", "export"], "what to do")
 flags.DEFINE_enum("split", "test", evaluation.SPLITS, "examples to evaluate on")
 flags.DEFINE_string(
-    "run_dir", "checkpoints/runs", "directory of runs; to evaluate and export, or one run"
+    "run_dir", "checkpoints/runs", "directory of runs, or a run to evaluate or export"
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
