@@ -59,11 +59,11 @@ def test_a_sweep_writes_runs_a_table_and_a_figure(sweep):
 
 def test_what_is_finished_is_not_trained_again_and_is_reported(sweep, capsys):
     directory, arguments = sweep
-    before = {path: path.stat().st_mtime_ns for path in directory.glob("*/*")}
+    before = {path: path.stat().st_mtime_ns for path in directory.glob("*_seed*/*")}
     run(*arguments)
     first = capsys.readouterr().out
     run("--mode=report", f"--run_dir={directory}")
-    assert {path: path.stat().st_mtime_ns for path in directory.glob("*/*")} == before
+    assert {path: path.stat().st_mtime_ns for path in directory.glob("*_seed*/*")} == before
     assert "| backprop" in first
     table = "\n".join(sorted(line for line in first.splitlines() if line.startswith("|")))
     again = capsys.readouterr().out.splitlines()

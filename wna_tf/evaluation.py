@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf import config as configs
-from wna_tf import datasets, export, losses, plots, results, saved_model, scores, training
+from wna_tf import datasets, export, losses, results, saved_model, scores, training
 from wna_tf.config import Config
 from wna_tf.datasets import Data
+from wna_tf.reporting import tables
 from wna_tf.saved_model import Served
 
 SPLITS = ("test", "validation")
@@ -123,7 +124,7 @@ def describe(evaluations: list[Evaluation]) -> str:
                 "-" if numbers["loss"] is None else f"{numbers['loss']:.4g}",
             ]
         )
-    parts = [plots.markdown(lines)]
+    parts = [tables.markdown(lines)]
     for directory, numbers in evaluations:
         if numbers["not_finite"]:
             parts.append(

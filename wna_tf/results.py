@@ -135,7 +135,7 @@ def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"Expected an existing directory. Received: {directory}")
-    if is_finished(directory):
+    if state(directory) == "finished":
         return [directory]
     if (directory / CONFIG).is_file():
         raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {RESULT}")

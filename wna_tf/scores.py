@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wna_tf import plots
+from wna_tf.reporting import tables
 
 NUMBERED = 20  # Up to so many classes have numbers in the cells of a figure.
 
@@ -58,7 +58,7 @@ def class_table(classes: Classes, names: Sequence[str]) -> str:
     for name, *parts, support in zip(names, *classes, strict=True):
         cells = ["-" if np.isnan(part) else f"{100 * part:.1f}" for part in parts]
         lines.append([name, *cells, str(support)])
-    return plots.markdown(lines)
+    return tables.markdown(lines)
 
 
 def confusion_figure(
