@@ -136,6 +136,20 @@ def test_the_page_needs_nothing_else_and_lists_every_run(report):
         assert run.directory.name in page.text
 
 
+def test_runs_of_two_kinds_have_files_of_their_own(tmp_path):
+    history = make_history(2, loss=lambda t: 1 / t)
+    run = make_run("readout", 8, 0, 0.5, history=history)
+    config = run.config | {"dataset": "add"}
+    other = results.Run(pathlib.Path("b"), config, {"best_validation_loss": 0.5}, history)
+    made = reporting.report([run, other], tmp_path)
+    assert [exhibit.figure.stem for exhibit in made] == [
+        "validation_accuracy_by_rule",
+        "validation_accuracy_curves_loss",
+        "best_validation_loss_by_rule",
+        "best_validation_loss_curves_loss",
+    ]
+
+
 def test_no_runs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="Expected a finished run"):
         reporting.report([], tmp_path)

@@ -22,10 +22,11 @@ def study(runs: Sequence[results.Run], varying: fields.Varying) -> Iterator[Char
         runs: Finished runs, whose configurations have the same fields.
         varying: The fields that vary.
     """
-    name, names, numbers = measures.main(runs[0]), varying.names, varying.numbers
-    measure, about = measures.measure(name), _about(runs, names)
+    name, names = measures.main(runs[0]), varying.names
     differ = [key for key in names if len({run.config[key] for run in runs}) > 1]
-    axes = numbers or differ[:1] or names
+    numbers = [key for key in differ if key in varying.numbers]
+    measure, about = measures.measure(name), _about(runs)
+    axes = numbers or differ[:1] or names[:1]
     yield from _against(axes, name, measure.label, about, _results(runs, names), measure)
     if RATE in numbers and len(numbers) > 1:
         runs = best(runs, names)
@@ -186,7 +187,7 @@ def _is_metric(runs: Sequence[results.Run]) -> Callable[[str], bool]:
     return lambda column: column.removeprefix("val_") in stems
 
 
-def _about(runs: Sequence[results.Run], names: Sequence[str]) -> str:
+def _about(runs: Sequence[results.Run]) -> str:
     """Returns the end of a title: what the runs share."""
     values = [{str(run.config[name]) for run in runs} for name in ("dataset", "model", "rule")]
     shared = [value for distinct in values if len(distinct) == 1 for value in distinct]

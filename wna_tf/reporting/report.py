@@ -1,5 +1,6 @@
 """The report of runs: every exhibit's files, and the page."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -54,9 +55,11 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
     made = []
     with results.replacing(directory / FOLDER) as beside:
         beside.mkdir()
-        for name in measures.MAIN:
+        for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
             own = [run for run in finished if measures.main(run) == name]
-            for chart in exhibits.study(own, varying) if own else ():
+            for chart in exhibits.study(own, varying):
+                if len(own) < len(finished) and not chart.name.startswith(name):
+                    chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
                 made.append(_write(chart, beside, directory / FOLDER))
     with results.replacing(directory / page.PAGE) as beside:
         beside.write_text(
