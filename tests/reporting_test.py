@@ -54,11 +54,8 @@ def cells_of(table):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
-    for name, config in (("failed", {"rule": "readout", "width": 16}), ("early", None)):
-        (directory / name).mkdir()
-        results.write_json(directory / name / "failure.json", {"error": "Out of <memory> & more"})
-        if config:
-            results.write_json(directory / name / results.CONFIG, config)
+    for name, config in (("failed", {"rule": "readout", "width": 16}), ("again", {"width": 8})):
+        results.write_failure(directory / name, config, "Out of <memory> & more", "")
     return directory, reporting.report(RUNS, directory)
 
 

@@ -58,7 +58,7 @@ def test_unfinished_runs_are_not_read(tmp_path):
     make_run(tmp_path / "a")
     (tmp_path / "c").mkdir()
     assert [run.directory.name for run in results.read_runs(tmp_path)] == ["a", "b"]
-    results.write_failure(tmp_path / "d", "ValueError: no", "line 1\nline 2")
+    results.write_failure(tmp_path / "d", {}, "ValueError: no", "line 1\nline 2")
     states = [results.state(tmp_path / name) for name in "abcd"]
     assert states == ["finished", "finished", "new", "failed"]
     assert results.read_json(tmp_path / "d" / results.FAILURE)["details"] == ["line 1", "line 2"]

@@ -34,7 +34,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsy
     assert [run.config["width"] for run in runs] == [4, 6]
     assert failures == {place: "MemoryError: no room for this"}
     assert results.read_json(place / results.FAILURE)["error"] == failures[place]
-    assert [path.name for path in place.iterdir()] == [results.FAILURE]
+    assert {path.name for path in place.iterdir()} == {results.CONFIG, results.FAILURE}
     assert "Failed:" in capsys.readouterr().out
 
     monkeypatch.setattr(training, "build", real)
@@ -60,7 +60,7 @@ def test_a_plan_tells_states_and_steps(tmp_path):
     ]
     (tmp_path / grid[1].name).mkdir()
     results.write_json(tmp_path / grid[1].name / results.RESULT, {})
-    results.write_failure(tmp_path / grid[2].name, "error", "")
+    results.write_failure(tmp_path / grid[2].name, {}, "error", "")
     rows = [line.split(" | ")[1:] for line in sweeps.plan(grid, tmp_path).splitlines()[2:6]]
     assert rows == [
         ["new", "36 |"],

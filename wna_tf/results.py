@@ -115,15 +115,19 @@ def state(directory: pathlib.Path) -> str:
     return "new"
 
 
-def write_failure(directory: pathlib.Path, error: str, details: str) -> None:
+def write_failure(
+    directory: pathlib.Path, config: Mapping[str, Any], error: str, details: str
+) -> None:
     """Records why a run failed.
 
     Args:
         directory: Its directory, made if it is not there.
+        config: Its configuration, by field.
         error: The error in one line.
         details: Where it happened.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / CONFIG, config)
     write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
 
 

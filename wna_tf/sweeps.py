@@ -89,7 +89,7 @@ def attempt(config: Config, directory: pathlib.Path) -> str:
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        results.write_failure(place, reason, traceback.format_exc())
+        results.write_failure(place, config.to_dict(), reason, traceback.format_exc())
         return reason
     return ""
 

@@ -10,7 +10,6 @@ from wna_tf.reporting import exhibits, fields, figures, measures, page, tables
 from wna_tf.reporting.charts import Chart
 
 FOLDER = "report"
-FAILURE = "failure.json"
 
 
 class Exhibit(NamedTuple):
@@ -49,7 +48,7 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
     if not runs:
         raise ValueError(f"Expected a finished run to report. Received: {directory}")
     failed = _failed(directory)
-    known = fields.complete([*runs, *(run for run in failed if run.config)])
+    known = fields.complete([*runs, *failed])
     finished = [run for run in known if run.result.keys() != {"error"}]
     varying = fields.varying([run.config for run in known])
     made = []
@@ -62,9 +61,7 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
                     chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
                 made.append(_write(chart, beside, directory / FOLDER))
     with results.replacing(directory / page.PAGE) as beside:
-        beside.write_text(
-            page.render(made, [*known, *(run for run in failed if not run.config)], varying)
-        )
+        beside.write_text(page.render(made, known, varying))
     return made
 
 
@@ -79,15 +76,15 @@ def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
 
 
 def _failed(directory: pathlib.Path) -> list[results.Run]:
-    """Reads the runs that failed: all that they have for a result is the error.
-
-    A run that failed early has no configuration.
-    """
-    runs = []
-    for place in [path.parent for path in sorted(directory.glob(f"*/{FAILURE}"))]:
-        if not results.is_finished(place):
-            path = place / results.CONFIG
-            config = results.read_json(path) if path.is_file() else {}
-            error = str(results.read_json(place / FAILURE).get("error"))
-            runs.append(results.Run(place, config, {"error": error}, []))
-    return runs
+    """Reads the runs that failed: all that they have for a result is the error."""
+    places = [path.parent for path in sorted(directory.glob(f"*/{results.FAILURE}"))]
+    return [
+        results.Run(
+            place,
+            results.read_json(place / results.CONFIG),
+            {"error": str(results.read_json(place / results.FAILURE).get("error"))},
+            [],
+        )
+        for place in places
+        if results.state(place) == "failed"
+    ]
