@@ -33,6 +33,7 @@ ALLOWED = {
     "learner": {
         "credit",
         "feedback",
+        "kinds",
         "linearize",
         "program",
         "rules",
@@ -52,7 +53,8 @@ ALLOWED = {
         "scores",
         "training",
     },
-    "callbacks": {"callbacks", "results"},
+    "measures": {"kinds"},
+    "callbacks": {"callbacks", "engine", "feedback", "measures", "program", "results", "rules"},
 }
 # Packages from outside that a module does without.
 WITHOUT = {

@@ -2,15 +2,42 @@
 
 import os
 import pathlib
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
 from wna_tf import feedback, linearize, rules, saved_model
-from wna_tf.program import Networks
+from wna_tf.kinds import Affine
+from wna_tf.program import Networks, Program, Weights
 from wna_tf.trace import trace
+
+
+class Step(NamedTuple):
+    """What a learner found out about one batch, before it changes a weight.
+
+    Attributes:
+        networks: The network at its current and its initial weights.
+        errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+        updates: One for each of `trainable_variables`; None where the rule has none.
+        loss: The loss, scaled for the sum over replicas.
+        outputs: The outputs at which the error was taken, [batch, ...] each.
+    """
+
+    networks: Networks
+    errors: Sequence[tf.Tensor | None]
+    updates: list[tf.Tensor | None]
+    loss: tf.Tensor
+    outputs: list[tf.Tensor]
+
+
+Observer = Callable[[Step], None]
+"""Is told each training step while its graph is written, in the context of a replica.
+
+What it computes from the step then runs with every step; it may change variables of its own.
+"""
 
 
 @keras.saving.register_keras_serializable("wna_tf")
@@ -34,6 +61,12 @@ class Learner(keras.Model):
         credit: How updates are computed from the error: `"reverse"`, or
             `wna_tf.credit.Forward(num_tangents)` for an estimate without a reverse pass.
         **kwargs: Arguments of `keras.Model`.
+
+    Attributes:
+        initial_weights: The weights at initialization, variables in the order of the network.
+        feedback_weights: The feedback weights that the rule owns, variables.
+        observers: Functions that are told every training step, see `Observer`. `train_function` is
+            to be made again when they change.
 
     Raises:
         ValueError: If the rule is unknown or not one for this credit, or the network has a layer
@@ -79,7 +112,31 @@ class Learner(keras.Model):
             )
             for index, own in enumerate(self._own)
         ]
+        # A tuple: what is added to a list would become a part of checkpoints.
+        self.observers: tuple[Observer, ...] = ()
         self.built = True
+
+    @property
+    def program(self) -> Program:
+        """The network as a sequence of maps."""
+        return self._program
+
+    def weight_values(self) -> tuple[Weights, Weights]:
+        """Returns the current and the initial weights, by the `id` of the variable."""
+        current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
+        initial = current | {
+            key: tf.convert_to_tensor(variable.value)
+            for key, variable in zip(self._learned, self.initial_weights, strict=True)
+        }
+        return current, initial
+
+    def feedback_values(self) -> dict[Affine, tf.Tensor]:
+        """Returns the feedback weights that the rule owns, by the map that they serve."""
+        return {
+            step: tf.convert_to_tensor(variable.value)
+            for own, variable in zip(self._own, self.feedback_weights, strict=True)
+            for step in own.maps
+        }
 
     def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str):
         variable = self.add_weight(
@@ -117,11 +174,7 @@ class Learner(keras.Model):
                 "initial weights were kept. Received: more of them; wrap the network again"
             )
         program = self._program if training else self._program.for_inference
-        current = {key: tf.convert_to_tensor(v.value) for key, v in program.variables.items()}
-        initial = current | {
-            key: tf.convert_to_tensor(variable.value)
-            for key, variable in zip(self._learned, self.initial_weights, strict=True)
-        }
+        current, initial = self.weight_values()
         return Networks(program, program.standardize(x), current, initial, self._learned)
 
     def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
@@ -166,7 +219,7 @@ class Learner(keras.Model):
             What the optimizer would receive as gradients, one for each of
             `trainable_variables`; zeros where the rule does not train a variable.
         """
-        updates, *_ = self._learn(x, y, sample_weight)
+        updates = self._learn(x, y, sample_weight).updates
         return [
             tf.zeros(variable.shape, variable.dtype) if update is None else update
             for variable, update in zip(self.trainable_variables, updates, strict=True)
@@ -176,15 +229,19 @@ class Learner(keras.Model):
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Applies the updates of one batch; Keras calls it."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        updates, loss, outputs, state = self._learn(x, y, sample_weight)
+        step = self._learn(x, y, sample_weight)
+        for observe in self.observers:
+            observe(step)
         before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
+        # Whatever predicts: the network keeps its moving statistics, at its current weights.
+        state = step.networks["current"].state
         for variable in self.network.non_trainable_variables:
             value = state.get_current_value(variable)
             if value is not None and id(variable) not in self._program.variables:
                 variable.assign(value)
         learned = [
             (update, variable)
-            for update, variable in zip(updates, self.trainable_variables, strict=True)
+            for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
         self.optimizer.apply_gradients(learned)
@@ -194,14 +251,12 @@ class Learner(keras.Model):
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
-                metric.update_state(loss * replicas, sample_weight=_batch_size(x))
-        y_pred = self._program.pack(outputs)
+                metric.update_state(step.loss * replicas, sample_weight=_batch_size(x))
+        y_pred = self._program.pack(step.outputs)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def _learn(
-        self, x: Any, y: Any, sample_weight: Any
-    ) -> tuple[list[tf.Tensor | None], tf.Tensor, list[tf.Tensor], keras.StatelessScope]:
-        """Returns the updates; before them: the loss, the outputs, and the network's new state."""
+    def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
+        """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables
         networks = self.evaluate_networks(x)
         # As new tensors: Keras would look through a softmax to its logits, and an output that is
@@ -215,18 +270,13 @@ class Learner(keras.Model):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         errors, penalties = tape.gradient(scaled_loss, [outputs, variables])
-        own = {
-            step: tf.convert_to_tensor(variable.value)
-            for own, variable in zip(self._own, self.feedback_weights, strict=True)
-            for step in own.maps
-        }
+        own = self.feedback_values()
         credit = self.credit.assign(networks, self.rule, own, errors, self._step_seed())
         updates = [
             _add(credit.get(id(variable)), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
         ]
-        # Whatever predicts: the network keeps its moving statistics, at its current weights.
-        return updates, loss, outputs, networks["current"].state
+        return Step(networks, errors, updates, loss, outputs)
 
     def _step_seed(self) -> tf.Tensor:
         """Returns a seed [2] of its own for every step and replica, the same when resumed."""

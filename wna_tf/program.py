@@ -1,5 +1,6 @@
 """Programs: networks as sequences of local maps, and their evaluation at given weights."""
 
+import collections
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Tangent, Value
+from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Recurrence, Tangent, Value
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
@@ -52,6 +53,55 @@ class Program:
     @property
     def affine_maps(self) -> tuple[Affine, ...]:
         return tuple(step for step in self.maps if isinstance(step, Affine))
+
+    @functools.cached_property
+    def affine_names(self) -> dict[Affine, str]:
+        """A unique name for each affine map.
+
+        It is the layer's; `layer.kernel` if the layer has several kernels, as recurrent ones do;
+        and with `:2`, `:3`, ... behind it for further maps of a name (shared layers).
+        """
+        kernels, seen = collections.defaultdict(set), collections.Counter()
+        for step in self.affine_maps:
+            kernels[step.name].add(id(step.kernel))
+        names = {}
+        for step in self.affine_maps:
+            several = len(kernels[step.name]) > 1
+            name = f"{step.name}.{step.kernel.name}" if several else step.name
+            seen[name] += 1
+            names[step] = name if seen[name] == 1 else f"{name}:{seen[name]}"
+        return names
+
+    @functools.cached_property
+    def consecutive_affine_maps(self) -> tuple[tuple[Affine, Affine], ...]:
+        """Pairs of a lower and an upper affine map with no weights between them.
+
+        What the lower one puts out goes nowhere else, and the upper one takes in nothing else. A
+        recurrence is in no pair: its kernel acts on its own output.
+        """
+        sources = {place: {None} for place in self.inputs}
+        below, above = {}, collections.defaultdict(set)
+        for step in self.maps:
+            reaching = set().union(*(sources[place] for place in step.inputs))
+            if step.weights:
+                below[step] = reaching
+                for lower in reaching:
+                    above[lower].add(step)
+                reaching = {step}
+            sources.update(dict.fromkeys(step.outputs, reaching))
+        for place in self.outputs:
+            for lower in sources[place]:
+                above[lower].add(None)
+
+        def is_fit(step):
+            return isinstance(step, Affine) and not isinstance(step, Recurrence)
+
+        return tuple(
+            (lower, upper)
+            for upper, reaching in below.items()
+            for lower in reaching
+            if len(reaching) == 1 and above[lower] == {upper} and is_fit(lower) and is_fit(upper)
+        )
 
     @functools.cached_property
     def variables(self) -> dict[int, keras.Variable]:
