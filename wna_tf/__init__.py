@@ -9,6 +9,7 @@ from wna_tf import (
     linearize,
     losses,
     maps,
+    measures,
     models,
     rules,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "linearize",
     "losses",
     "maps",
+    "measures",
     "models",
     "rules",
 ]

@@ -1,0 +1,214 @@
+"""Measures of learning, as functions of tensors: nothing here needs a run.
+
+Angles and conserved quantities cost a pass over the weights; what the others cost is said there.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from wna_tf.kinds import Affine, Recurrence, transpose_jvp
+
+# The score is exact if one application to every basis vector takes at most so many multiply-adds,
+# about half a second on two cores.
+EXACT_COST = 2**32
+# Entries of the probes that are pushed through an operator at a time: 64 MB in float32.
+_CHUNK_ENTRIES = 2**24
+
+
+class Score(NamedTuple):
+    """An alignment score.
+
+    Attributes:
+        value: In [0, 1]; NaN if a change is zero.
+        error: Its standard error; 0 where it is exact.
+    """
+
+    value: tf.Tensor
+    error: tf.Tensor
+
+
+@tf.autograph.experimental.do_not_convert
+def alignment_score(
+    step: Affine,
+    input_shape: Sequence[int],
+    change: tf.Tensor,
+    reference: tf.Tensor,
+    probes: int = 100,
+    seed: int = 0,
+) -> Score:
+    """Cosine between two changes of a kernel, as correlations of the map's whole input.
+
+    With A and B the changes as operators on the input (a convolution's on the whole image, with
+    its stride and padding), `tr(A'A B'B) / sqrt(tr((A'A)^2) tr((B'B)^2))`. The traces are sums over
+    the vectors `e` of a basis: of `|A B'e|^2`, `|A A'e|^2` and `|B B'e|^2` for a basis of the
+    outputs, of `(A'Ae) . (B'Be)`, `|A'Ae|^2` and `|B'Be|^2` for one of the inputs; the smaller one
+    is taken. The score is exact for dense maps, and if the map takes at most `EXACT_COST`
+    multiply-adds for the whole basis. Otherwise random signs, whose mean outer product is the
+    identity, stand in for the basis, and the standard error is that of the ratio to first order.
+
+    Costs at most five applications of the map to a batch of so many examples as there are vectors.
+    Source: Boopathy and Fiete (2022), where B is the change of a network that `align_zero` trains.
+
+    Args:
+        step: The map; only its `apply` is used.
+        input_shape: Shape of its input without the batch, see `input_shape`.
+        change: Change A of its kernel.
+        reference: Change B of its kernel.
+        probes: Number of random probes.
+        seed: Seed of the probes.
+
+    Raises:
+        ValueError: If there is no probe, or an axis of the input is unknown.
+    """
+    if probes < 2:
+        raise ValueError(f"Expected probes to be at least 2. Received: probes={probes}")
+    if None in input_shape:
+        raise ValueError(
+            f"Expected an input of known shape for the alignment score of layer {step.name!r}. "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
+    # The score has no scale; without this, fourth powers of small changes would underflow.
+    a, b = change / tf.norm(change), reference / tf.norm(reference)
+    dtype = a.dtype
+    outputs = (
+        tf.function(step.apply, autograph=False)
+        .get_concrete_function(
+            tf.TensorSpec([None, *input_shape], dtype), tf.TensorSpec(a.shape, dtype)
+        )
+        .structured_outputs
+    )
+    shapes = {"inputs": tuple(input_shape), "outputs": tuple(outputs.shape[1:])}
+    sizes = {side: math.prod(shape) for side, shape in shapes.items()}
+    side = min(sizes, key=sizes.get)
+    is_dense = math.prod(sizes.values()) == math.prod(a.shape)
+    multiply_adds = math.prod(a.shape[:-1]) * sizes["outputs"]  # More, in depthwise maps.
+    is_exact = is_dense or sizes[side] * multiply_adds <= EXACT_COST
+    count = sizes[side] if is_exact else probes
+    chunk = min(count, max(1, _CHUNK_ENTRIES // max(sizes.values())))
+
+    def forward(x, kernel):
+        return tf.cast(step.apply(x, kernel), dtype)
+
+    def backward(y, kernel):
+        primal = tf.zeros([chunk, *input_shape], dtype)
+        (x,) = transpose_jvp(lambda x: step.apply(x, kernel), [primal], tf.cast(y, outputs.dtype))
+        return x
+
+    def moments(start):
+        """Returns the summands of the three traces for one chunk of vectors, [chunk, 3]."""
+        if is_exact:  # Rows behind the last vector are zero.
+            vectors = tf.one_hot(start + tf.range(chunk), count, dtype=dtype)
+        else:
+            uniform = tf.random.stateless_uniform([chunk, sizes[side]], [seed, start])
+            vectors = tf.cast(tf.where(uniform < 0.5, -1.0, 1.0), dtype)
+        vectors = tf.reshape(vectors, [chunk, *shapes[side]])
+        if side == "inputs":
+            u, v = (backward(forward(vectors, kernel), kernel) for kernel in (a, b))
+            products = (u, v), (u, u), (v, v)
+        else:
+            u, v = (backward(vectors, kernel) for kernel in (a, b))
+            products = [[image] * 2 for image in (forward(v, a), forward(u, a), forward(v, b))]
+        return tf.stack([tf.reduce_sum(tf.reshape(x * y, [chunk, -1]), 1) for x, y in products], 1)
+
+    summands = tf.map_fn(
+        moments,
+        tf.range(0, count, chunk),
+        parallel_iterations=1,
+        fn_output_signature=dtype,
+    )
+    summands = tf.reshape(summands, [-1, 3])[:count]
+    means = tf.reduce_mean(summands, 0)
+    value = means[0] / tf.sqrt(means[1] * means[2])
+    if is_exact:
+        return Score(value, tf.zeros_like(value))
+    influence = value * tf.linalg.matvec(summands / means, tf.constant([1, -0.5, -0.5], dtype))
+    return Score(value, tf.math.reduce_std(influence) / math.sqrt(count - 1))
+
+
+def shuffle(kernel: tf.Tensor, seed: int = 0) -> tf.Tensor:
+    """Returns a kernel with its entries permuted: the control of the alignment score.
+
+    The control is the score of `shuffle(trained) - initial`. Source: Boopathy and Fiete (2022).
+    """
+    entries = tf.random.experimental.stateless_shuffle(tf.reshape(kernel, [-1]), [seed, 0])
+    return tf.reshape(entries, kernel.shape)
+
+
+def input_shape(step: Affine, x: tf.Tensor) -> tuple[int | None, ...]:
+    """Returns the shape, without the batch, of what the kernel of an affine map acts on.
+
+    Args:
+        step: The map.
+        x: Its input, [batch, ...].
+    """
+    if isinstance(step, Recurrence):  # Its input is added to what its kernel makes of a state.
+        return step.sizes[:1]
+    return tuple(x.shape[1:])
+
+
+def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Angle between two tensors of one shape as vectors, in degrees from 0 to 180.
+
+    NaN if one is zero. Exact near 0 and 180, where the arc cosine of a cosine is not.
+    Source: Kahan (2006), "How futile are mindless assessments of roundoff", section 12.
+    """
+    a, b = (tf.reshape(tf.cast(x, tf.float64), [-1]) for x in (a, b))
+    a, b = a / tf.norm(a), b / tf.norm(b)
+    return 2 * tf.atan2(tf.norm(a - b), tf.norm(a + b)) * (180 / math.pi)
+
+
+def linearization_gap(outputs: Any, linearized: Any, initial: Any) -> tf.Tensor:
+    """How far a network is from its linearization, `|f - f_lin| / |f - f_0|`.
+
+    The part of the change of the outputs since initialization that the linearization at the
+    initial weights misses: 0 in the lazy regime, 1 for a guess that nothing changes. NaN if the
+    outputs did not change. Source: Lee et al. (2019), who compare `|f - f_lin|` across widths.
+
+    Args:
+        outputs: `f`, outputs of the network, [batch, ...] each.
+        linearized: `f_lin`, those of the linearized network at the same weights.
+        initial: `f_0`, those of the network at its initial weights.
+    """
+    f, linear, f_0 = (
+        tf.concat([tf.reshape(tf.cast(x, tf.float64), [-1]) for x in keras.tree.flatten(tree)], 0)
+        for tree in (outputs, linearized, initial)
+    )
+    return tf.norm(f - linear) / tf.norm(f - f_0)
+
+
+def conserved_quantity(
+    kernel: tf.Tensor, next_kernel: tf.Tensor, feedback: tf.Tensor | None = None
+) -> tf.Tensor:
+    """What learning conserves of two consecutive affine maps, `|W|^2 / 2 - <V, W_next>`.
+
+    Under gradient flow, without biases and normalization, for activations with
+    `phi(z) = phi'(z) z` (linear, ReLU, leaky ReLU), and also through pooling. Derivation: let
+    `z = s W h_below`, `h = phi(z)`, `z_next = s_next W_next h`, with `s = 1 / sqrt(fan_in)` in NTK
+    parameterization and 1 in standard, and `d = phi'(z) * (s_next V' d_next)`. The flows are
+    `dW/dt = -s d h_below'` and `dW_next/dt = -s_next d_next h'`, summed over examples. Then
+
+        d/dt |W|^2 / 2  = <W, dW/dt>      = -d . (s W h_below) = -d . z = -(s_next V' d_next) . h
+        <V, dW_next/dt> = -s_next d_next . (V h)
+
+    are equal: both factors are in `d . z` already, and none is left between the two terms. (In
+    terms of the effective weights `s W` the terms would have the factors fan_in and fan_in_next.)
+    So `|W|^2 / 2` less the integral of `<V, dW_next>` is conserved. The integral is `<V, W_next>`
+    for a constant V (`feedback_alignment`, `align_prop`), and for signs of W_next times constant
+    magnitudes; for `V = W_next` (`backprop`) it is `|W_next|^2 / 2`. With steps of rate eta the
+    drift over a fixed time is O(eta). Source: Robertson and Koyejo (2023), theorem 1.
+
+    Args:
+        kernel: W, of the lower map.
+        next_kernel: W_next, of the map behind it.
+        feedback: V, constant, of the shape of W_next; None if it is W_next itself.
+
+    Returns:
+        A float64 scalar.
+    """
+    kernel, next_kernel = (tf.cast(x, tf.float64) for x in (kernel, next_kernel))
+    above = next_kernel / 2 if feedback is None else tf.cast(feedback, tf.float64)
+    return tf.reduce_sum(kernel**2) / 2 - tf.reduce_sum(above * next_kernel)
