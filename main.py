@@ -38,6 +38,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
+flags.DEFINE_bool("tensorboard", False, "whether to write histories for TensorBoard too")
 for field in FIELDS:
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
@@ -68,7 +69,7 @@ def train(directory: pathlib.Path) -> None:
     if FLAGS.dry_run:
         print(sweeps.plan(configs, directory))
         return
-    runs, failures = sweeps.sweep(configs, directory, FLAGS.executor)
+    runs, failures = sweeps.sweep(configs, directory, FLAGS.executor, FLAGS.tensorboard)
     if runs:
         _report(runs, directory)
     if failures:

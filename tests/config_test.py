@@ -22,6 +22,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
         data_limit=st.none() | st.integers(1, 1000),
         strides=st.lists(st.integers(1, 4), min_size=1, max_size=7).map(tuple),
         normalize=st.booleans(),
+        diagnostics=st.sampled_from([(), ("conservation",), ("conservation", "feedback_angle")]),
     )
 )
 def test_a_record_gives_the_configuration_back(original):
@@ -47,6 +48,7 @@ def test_comma_lists_make_a_grid():
             ("width", "8,16,8"),
             ("strides", "1,2"),
             ("data_limit", ""),
+            ("diagnostics", ""),
         ]
     }
     configs = config.expand(grid)
@@ -56,7 +58,7 @@ def test_comma_lists_make_a_grid():
         ("align_ada", 8),
         ("align_ada", 16),
     ]
-    assert {(c.strides, c.data_limit) for c in configs} == {((1, 2), None)}
+    assert {(c.strides, c.data_limit, c.diagnostics) for c in configs} == {((1, 2), None, ())}
 
 
 @pytest.mark.parametrize(

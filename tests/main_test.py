@@ -89,6 +89,14 @@ MISTAKES = {
     "model": ("--model=resnet", "one of cnn, mlp, rnn, two_layer. Received: 'resnet'"),
     "activation": ("--activation=relux", "Received: activation='relux'"),
     "loss": ("--loss=mze", "Received: loss='mze'"),
+    "diagnostics": (
+        "--diagnostics=angle",
+        "alignment_score, conservation, .* Received: diagnostics='angle'",
+    ),
+    "diagnostics_twice": (
+        "--diagnostics=conservation,conservation",
+        "Received: diagnostics='conservation,conservation'",
+    ),
     "width": ("--width=16,0", "integer at least 1. Received: width=0"),
     "width_text": ("--width=wide", "Expected width to be an integer.* Received: width='wide'"),
     "rate": ("--learning_rate=-1", "number above 0. Received: learning_rate=-1.0"),

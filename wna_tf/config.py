@@ -17,7 +17,8 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
         help: One line.
         **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum` and
             `above` (bounds, inclusive and exclusive), `choices`, `grid` (whether a comma list of
-            values makes a grid of runs), `many` (whether the value is a tuple).
+            values makes a grid of runs), `many` (whether the value is a tuple,
+            which may be empty if the default is).
     """
     metadata.setdefault("kind", type(default))
     return dataclasses.field(default=default, metadata={"help": help} | metadata)
@@ -79,6 +80,7 @@ class Config:
     )
     batch_size: int = _option(100, "examples a step", minimum=1)
     epochs: int = _option(10, "passes over the training data", minimum=1)
+    diagnostics: tuple[str, ...] = _option((), "what to measure each epoch", kind=str, many=True)
     seed: int = _option(
         99, "seed of weights, feedback weights and data order", minimum=0, grid=True
     )
@@ -131,7 +133,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
 
     Args:
         field: A field of `Config`.
-        text: One value, or a comma list of values if the field takes one; "" is None.
+        text: One value, or a comma list of values if the field takes one; "" is None, or ()
+            if the default is.
 
     Returns:
         The field's values: more than one for a grid.
@@ -140,8 +143,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
         ValueError: If a value cannot be parsed.
     """
     kind, is_list = field.metadata["kind"], {"many", "grid"} & set(field.metadata)
-    if text == "" and field.default is None:
-        return [None]
+    if text == "" and field.default in (None, ()):
+        return [field.default]
     try:
         values = [kind(part) for part in (text.split(",") if is_list else [text])]
     except ValueError:
@@ -194,7 +197,8 @@ def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
             "above" in metadata and item <= metadata["above"]
         )
 
-    if not values or not all(map(is_valid, values)):
+    is_missing = not values and field.default != ()
+    if is_missing or not all(map(is_valid, values)):
         raise ValueError(
             f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
         )

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import executors, locks, results, training
+from wna_tf import callbacks, executors, locks, results, training
 from wna_tf.config import Config
 
 
@@ -23,7 +23,12 @@ class Outcome(NamedTuple):
     failures: dict[pathlib.Path, str]
 
 
-def sweep(configs: Sequence[Config], directory: pathlib.Path, executor: str = "local") -> Outcome:
+def sweep(
+    configs: Sequence[Config],
+    directory: pathlib.Path,
+    executor: str = "local",
+    tensorboard: bool = False,
+) -> Outcome:
     """Trains what is not finished yet.
 
     A run that fails is recorded in its directory (`failure.json`) and the others go on; the next
@@ -33,6 +38,7 @@ def sweep(configs: Sequence[Config], directory: pathlib.Path, executor: str = "l
         configs: The runs.
         directory: Their parent directory; each run is at `directory / config.name`.
         executor: Where they are trained: one of `executors.names()`.
+        tensorboard: Whether histories are also written for TensorBoard.
 
     Returns:
         The finished runs and the failures.
@@ -43,13 +49,15 @@ def sweep(configs: Sequence[Config], directory: pathlib.Path, executor: str = "l
         FileNotFoundError: If the first run's data is missing.
     """
     execute = executors.get(executor)
+    if tensorboard:
+        callbacks.check_tensorboard()
     for config in configs:
         training.check(config)
     pending = [c for c in configs if results.state(directory / c.name) != "finished"]
     if pending:
         training.prepare(pending[0])
     progress = Progress(len(configs), pending)
-    function = functools.partial(attempt, directory=directory)
+    function = functools.partial(attempt, directory=directory, tensorboard=tensorboard)
     failures = {}
     while pending:
         busy = []
@@ -72,19 +80,20 @@ BUSY = "busy"
 _PATIENCE = 1.0  # Seconds between two looks at runs that other processes train.
 
 
-def attempt(config: Config, directory: pathlib.Path) -> str:
+def attempt(config: Config, directory: pathlib.Path, tensorboard: bool = False) -> str:
     """Trains one run, and records its failure.
 
     Args:
         config: The run.
         directory: The sweep's directory.
+        tensorboard: Whether its history is also written for TensorBoard.
 
     Returns:
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
     place = directory / config.name
     try:
-        training.train(config, place)
+        training.train(config, place, tensorboard)
     except locks.Busy:
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.

@@ -21,8 +21,8 @@ def check(config: Config) -> None:
     """Checks the names in a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the data set, the model, the activation or the loss is unknown,
-            or the rule is not one for forward credit.
+        ValueError: If the rule, the data set, the model, the activation, the loss or a diagnostic
+            is unknown, or the rule is not one for forward credit.
     """
     _credit(config).check(rules.get(config.rule))
     models.get(config.model)
@@ -32,6 +32,7 @@ def check(config: Config) -> None:
             f"Received: dataset={config.dataset!r}"
         )
     losses.get(config.loss)
+    callbacks.check_diagnostics(config.diagnostics)
     try:
         keras.activations.get(config.activation)
     except ValueError:
@@ -116,7 +117,20 @@ def prepare(config: Config) -> tuple[Data, Learner]:
     return data, build(config, data)
 
 
-def train(config: Config, directory: pathlib.Path) -> results.Run:
+def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
+    """Returns the diagnostics of a run, which leave its training as it is."""
+    made = []
+    for name in config.diagnostics:
+        diagnostic = callbacks.DIAGNOSTICS[name]
+        batch = ()
+        if issubclass(diagnostic, callbacks.BatchDiagnostic):
+            # One of the training batches would move the order of the others.
+            batch = next(iter(data.test if data.validation is None else data.validation))
+        made.append(diagnostic(*batch))
+    return made
+
+
+def train(config: Config, directory: pathlib.Path, tensorboard: bool = False) -> results.Run:
     """Trains one run, unless it is finished, and writes its directory.
 
     The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
@@ -125,6 +139,7 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
     Args:
         config: The run.
         directory: Its directory, made if it is not there.
+        tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
 
     Returns:
         The run, as `results.read_run` reads it.
@@ -136,11 +151,12 @@ def train(config: Config, directory: pathlib.Path) -> results.Run:
     """
     with locks.claimed(directory):
         if results.state(directory) != "finished":
-            _train(config, directory)
+            _train(config, directory, tensorboard)
         return results.read_run(directory)
 
 
-def _train(config: Config, directory: pathlib.Path) -> None:
+def _train(config: Config, directory: pathlib.Path, tensorboard: bool) -> None:
+    boards = [callbacks.TensorBoard(directory / "tensorboard")] if tensorboard else []
     data, learner = prepare(config)
     (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
@@ -155,7 +171,9 @@ def _train(config: Config, directory: pathlib.Path) -> None:
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 callbacks.RidgeUntil(config.ridge_epochs or config.epochs),
+                *_diagnostics(config, data),
                 callbacks.HistoryFile(directory / results.HISTORY),
+                *boards,
                 callbacks.Progress(),
             ],
         )
@@ -170,9 +188,16 @@ def _train(config: Config, directory: pathlib.Path) -> None:
 
 
 def _summarize(history: dict[str, list[float]], test: dict[str, float]) -> dict[str, Any]:
-    """Returns the metrics of the last epoch, the best of each, and the one evaluation on test."""
+    """Returns the metrics of the last epoch, the best of each, and the one evaluation on test.
+
+    Diagnostics keep their names: they have no best.
+    """
     values = {}
+    columns = {column for kind in callbacks.DIAGNOSTICS.values() for column in kind.columns}
     for key, numbers in history.items():
+        if key.split("/")[0] in columns:
+            values[key] = numbers[-1]
+            continue
         split, metric = ("validation", key[4:]) if key.startswith("val_") else ("train", key)
         best = min if metric == "loss" else max
         values[f"{split}_{metric}"] = numbers[-1]

@@ -6,7 +6,10 @@ import keras
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows one bar for all epochs of a run; into a file, its end alone."""
+    """Shows one bar for all epochs of a run; into a file, its end alone.
+
+    What belongs to one map of the network, whose name has a `/`, is left to the history.
+    """
 
     def on_train_begin(self, logs=None):
         self._epochs = 0
@@ -18,9 +21,10 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self._epochs = epoch + 1
+        shown = {name: value for name, value in logs.items() if "/" not in name}
         # Stateful: the bar would show means over the epochs.
-        self._bar.stateful_metrics.update(logs)
-        self._bar.update(self._epochs, list(logs.items()))
+        self._bar.stateful_metrics.update(shown)
+        self._bar.update(self._epochs, list(shown.items()))
 
     def on_train_end(self, logs=None):
         if self._epochs < self.params["epochs"]:

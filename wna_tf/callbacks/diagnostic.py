@@ -1,0 +1,87 @@
+"""What the diagnostics have in common."""
+
+import abc
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+
+def trace(function: Callable, *args: Any) -> Callable:
+    """Writes a function of tensors as a graph, for arguments like `args`.
+
+    A `tf.function` would do the same, but warn in sweeps that it is written again for every run.
+    """
+    return tf.function(function, autograph=False).get_concrete_function(*args)
+
+
+class Diagnostic(keras.callbacks.Callback, abc.ABC):
+    """Measures a learner after every epoch, and adds what it finds to the epoch's logs.
+
+    So it lands in the `History` that `fit` returns, and in the files of callbacks behind this one.
+    What is undefined is left out, such as the angle of an update that is zero. Training is the same
+    as without it.
+
+    Attributes:
+        columns: The names of what it adds; `/` and the name of an affine map may follow.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def measure(self) -> dict[str, float]:
+        """Returns the values at the current weights, by column."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            values = {name: float(value) for name, value in self.measure().items()}
+            logs |= {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+class BatchDiagnostic(Diagnostic):
+    """A diagnostic that looks at one batch, always the same one.
+
+    Args:
+        x: Inputs, [batch, ...]; None for the first validation batch.
+        y: Targets, [batch, ...].
+    """
+
+    def __init__(self, x: Any = None, y: Any = None):
+        super().__init__()
+        self._batch = None if x is None else (x, y)
+        self._graph = None
+
+    def batch(self) -> tuple[Any, Any]:
+        """Returns inputs and targets.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if self._batch is None:
+            validation = getattr(self.model, "_eval_epoch_iterator", None)
+            if validation is None:
+                raise ValueError(
+                    f"Expected {type(self).__name__}(x, y), or validation data in every epoch of "
+                    "fit, to have a batch to measure. Received: neither"
+                )
+            batch = next(iter(validation.data_adapter.get_tf_dataset()))
+            self._batch = keras.utils.unpack_x_y_sample_weight(batch)[:2]
+        return keras.tree.map_structure(
+            lambda leaf: leaf if leaf is None else tf.convert_to_tensor(leaf), self._batch
+        )
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._graph = None
+
+    @abc.abstractmethod
+    def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
+        """Returns the values on one batch, by column; called once, to write a graph."""
+
+    def measure(self):
+        batch = self.batch()
+        if self._graph is None:
+            self._graph = trace(self.measure_batch, *batch)
+        return self._graph(*batch)
