@@ -28,7 +28,7 @@ ALLOWED = {
     "engine": {"feedback", "kinds", "program", "rules"},
     "forward": {"engine", "kinds", "program"},
     "credit": {"engine", "forward", "kinds", "program", "rules"},
-    "linearize": set(),
+    "linearize": {"engine", "kinds", "program", "trace"},
     "saved_model": {"results"},
     "learner": {
         "credit",

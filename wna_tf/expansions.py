@@ -22,6 +22,7 @@ def _dense(layer, emit, x):
         layer.kernel,
         layer.bias,
         initializer=layer.kernel_initializer,
+        is_product=True,
     )
     return emit.activation(layer.activation, z)
 
@@ -75,7 +76,15 @@ def _forward_convolution(layer, emit, x):
         xs, kernels = ops.split(x, layer.groups, axis), ops.split(kernel, layer.groups, -1)
         return ops.concatenate(list(map(convolve, xs, kernels)), axis)
 
-    z = _convolution(layer, emit, linear, x, layer.kernel, initializer=layer.kernel_initializer)
+    z = _convolution(
+        layer,
+        emit,
+        linear,
+        x,
+        layer.kernel,
+        initializer=layer.kernel_initializer,
+        is_product=layer.groups == 1 and axis == -1,
+    )
     return emit.activation(layer.activation, z)
 
 
@@ -157,6 +166,7 @@ def _recurrent(layer, emit, x):
         layer.kernel,
         initializer=layer.kernel_initializer,
         fan_in=1,  # Its entries are N(0, 1) in either parameterization.
+        is_product=True,
     )
     h = emit.affine(
         layer,
@@ -165,6 +175,7 @@ def _recurrent(layer, emit, x):
         layer.recurrent_kernel,
         layer.bias,
         initializer=layer.recurrent_initializer,
+        is_product=True,
         kind=Recurrence,
         cell=layer.cell,
         sizes=(layer.units,),
@@ -190,7 +201,14 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
     own, bias = layer.cell, layer.cell.bias if layer.use_bias else None
     of_input, of_output = offsets or (lambda bias: bias, None)
     u = emit.affine(
-        layer, ops.matmul, x, own.kernel, bias, of_input, initializer=layer.kernel_initializer
+        layer,
+        ops.matmul,
+        x,
+        own.kernel,
+        bias,
+        of_input,
+        initializer=layer.kernel_initializer,
+        is_product=offsets is None,
     )
     h = emit.affine(
         layer,
@@ -200,6 +218,7 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
         bias if of_output else None,
         of_output,
         initializer=layer.recurrent_initializer,
+        is_product=offsets is None,
         kind=Recurrence,
         cell=cell,
         sizes=(layer.units,) * num_states,

@@ -7,6 +7,7 @@ its derivative alone, and its parameters, if it has any, learn by that.
 
 import abc
 import dataclasses
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -149,10 +150,13 @@ class Affine(Map):
         initializer: Initializer of the kernel, the distribution of random feedback weights.
         magnitude: Root mean square of the kernel's entries at initialization, as the
             parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
+        is_product: Whether the kernel, as a matrix [fan_in, units], multiplies rows of the input,
+            and the bias is added to each row of the product.
     """
 
     initializer: Callable[..., Any] | None = None
     magnitude: float = 1.0
+    is_product: bool = False
 
     @property
     def kernel(self) -> keras.Variable:
@@ -191,6 +195,19 @@ class Affine(Map):
     def presynaptic(self, record: Record) -> tf.Tensor:
         """Returns what the kernel multiplies: the presynaptic activity."""
         return record.inputs[0]
+
+    def rows(self, record: Record) -> tf.Tensor:
+        """Returns what the kernel of a product multiplies, [batch, rows, fan_in]."""
+        *shape, _ = self.kernel.shape
+        identity = tf.eye(math.prod(shape), dtype=self.kernel.dtype)
+        # A kernel that is the identity makes patches of an image, scaled as the map scales them.
+        unfolded = self.apply(self.presynaptic(record), tf.reshape(identity, [*shape, -1]))
+        return self.as_rows(unfolded)
+
+    def as_rows(self, product: tf.Tensor) -> tf.Tensor:
+        """Returns a tensor of the shape of the kernel's product as [batch, rows, features]."""
+        batch, features = tf.shape(product)[0], product.shape[-1]
+        return tf.reshape(product, [batch, -1, features])
 
     def carry(
         self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
@@ -263,6 +280,9 @@ class Recurrence(Affine):
 
     def presynaptic(self, record):
         return record.loop[2]  # All steps at once: one product instead of one a step.
+
+    def as_rows(self, product):
+        return loops.swap_time(product)
 
     def carry(self, derivative, delta, feedback):
         def step(carry, elements):

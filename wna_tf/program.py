@@ -293,7 +293,7 @@ class Networks:
         self.program = program
         self.inputs = inputs
         self.weights = {"current": current, "initial": initial}
-        self._learned = learned
+        self.learned = learned
         self._evaluations: dict[str, Evaluation] = {}
 
     def __getitem__(self, name: str) -> Evaluation:
@@ -301,6 +301,11 @@ class Networks:
         if name not in self._evaluations:
             self._evaluations[name] = Evaluation(self.program, self.inputs, self.weights[name])
         return self._evaluations[name]
+
+    def at(self, inputs: Sequence[tf.Tensor]) -> "Networks":
+        """Returns the same networks on another batch."""
+        current, initial = self.weights["current"], self.weights["initial"]
+        return Networks(self.program, inputs, current, initial, self.learned)
 
     def outputs(self, name: str) -> list[tf.Tensor]:
         """Returns the outputs of the `"current"` or the `"linearized"` network, [batch, ...].
@@ -312,7 +317,7 @@ class Networks:
 
     def _linearize(self) -> list[tf.Tensor]:
         current, initial = self.weights["current"], self.weights["initial"]
-        pushed = self["initial"].push({key: current[key] - initial[key] for key in self._learned})
+        pushed = self["initial"].push({key: current[key] - initial[key] for key in self.learned})
         return [
             output if tangent is None else output + tangent
             for output, tangent in zip(self["initial"].outputs, pushed, strict=True)
