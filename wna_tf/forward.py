@@ -16,7 +16,7 @@ a scalar for each example leaves out what an example does to the outputs of the 
 Source: forward gradients of Baydin et al. (2022), with perturbed activity as in Ren et al. (2023).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -44,23 +44,24 @@ def estimate(
     """
     program, weights = networks.program, networks.weights["initial"]
 
-    def walk(inputs):
-        return evaluate(
-            program,
-            inputs,
-            weights,
-            keras.StatelessScope(assignments(program, weights), collect_losses=True),
-        )
+    def walk():
+        state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
+        return evaluate(program, networks.inputs, weights, state)
+
+    def draw_in_turn(index, like):
+        with tf.control_dependencies([like]):
+            return draw(index, like)
 
     tangents: dict[Value, Tangent] = {}
-    scalars, index = 0.0, 0
-    for step, record in walk(networks.inputs):
+    scalars, index, done = 0.0, 0, []
+    for step, record in _in_turn(walk(), done):
         pushed = _push(step, record, [tangents.get(place) for place in step.inputs])
         for place, output, tangent in zip(step.outputs, record.outputs, pushed, strict=True):
             if step.weights:
-                drawn = draw(index, output)
+                drawn = draw_in_turn(index, output)
                 tangent, index = drawn if tangent is None else tangent + drawn, index + 1
             tangents[place] = tangent
+            done.append(output if tangent is None else tangent)
         for place in program.last_uses.get(step, ()):
             tangents.pop(place, None)
     for place, error in zip(program.outputs, errors, strict=True):
@@ -68,24 +69,41 @@ def estimate(
             products = tangents[place] * error
             scalars += tf.reduce_sum(products, range(2, products.shape.rank))
 
-    # Otherwise TensorFlow would take the two passes for one, and keep the first one's activity.
-    with tf.control_dependencies([scalars]):
-        inputs = [tf.identity(x) for x in networks.inputs]
     # A recurrence carries deltas through time by it; nothing asks for what goes to maps below.
     kernels = {step: weights[id(step.kernel)] for step in program.affine_maps}
-    updates, index = [], 0
-    for step, record in walk(inputs):
+    # Waiting for the scalars, so that TensorFlow does not take the two passes for one.
+    updates, index, done = [], 0, [scalars]
+    for step, record in _in_turn(walk(), done):
         if not step.weights:
             continue
         deltas = []
         for output in record.outputs:
-            drawn = draw(index, output)
+            drawn = draw_in_turn(index, output)
             shape = tf.concat([tf.shape(scalars), [1] * (drawn.shape.rank - 2)], 0)
             delta = tf.reduce_mean(drawn * tf.reshape(tf.cast(scalars, drawn.dtype), shape), 0)
             deltas.append(Delta(delta, delta))
             index += 1
-        updates.append((step, step.transpose(record, record, deltas, kernels.get(step))[1]))
+        _, made = step.transpose(record, record, deltas, kernels.get(step))
+        updates.append((step, made))
+        done += [update for update in made if update is not None]
     return collect(updates)
+
+
+def _in_turn(
+    steps: Iterator[tuple[Map, Record]], done: list[tf.Tensor]
+) -> Iterator[tuple[Map, Record]]:
+    """Evaluates a map only when the tensors in `done` are there, and empties that.
+
+    A graph runs what it can as soon as it can: all random numbers at the start, and the network
+    ahead of its tangents. Then it would keep them all.
+    """
+    while True:
+        with tf.control_dependencies(done):
+            following = next(steps, None)
+        done.clear()
+        if following is None:
+            return
+        yield following
 
 
 def _push(step: Map, record: Record, tangents: Sequence[Tangent]) -> list[Tangent]:
