@@ -8,7 +8,8 @@ transpose at that delta (in a recurrent layer: through time).
 It takes two passes over the network. The first one finds the scalars `df . e`; the second one
 draws the same tangents again, and makes each update while its presynaptic activity is there. So
 nothing is stored, and the memory for activity does not grow with depth: one map's at a time, once
-for the network and once for each draw. With K draws it costs K + 3 forward passes beside the
+for the network and once for each draw (XLA is free to merge the two passes, and then keeps
+activity). With K draws it costs K + 3 forward passes beside the
 current network's: more than align_zero's three, for an estimate whose cosine to the exact deltas
 is about .001 for K = 1 and .01 for K = 64 in the seven-block network of width 32 for CIFAR-10, and
 less in wider ones. It is there for theory and small networks. With batch statistics it is biased:
@@ -22,7 +23,8 @@ import keras
 import tensorflow as tf
 
 from wna_tf.engine import collect
-from wna_tf.kinds import Delta, Map, Record, Tangent, Value
+from wna_tf.jacobians import Tangent
+from wna_tf.kinds import Delta, Map, Record, Value
 from wna_tf.program import Networks, assignments, evaluate
 
 Draw = Callable[[int, tf.Tensor], tf.Tensor]

@@ -8,20 +8,14 @@ its derivative alone, and its parameters, if it has any, learn by that.
 import abc
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
-from tensorflow.python.eager import forwardprop
 
+from wna_tf.jacobians import Tangent, push_through, transpose_jvp
 from wna_tf.layers import recurrent as loops
-
-# A forward accumulator writes the tangent of an operation for its shapes, but from the 33rd time
-# on for any shapes. That form runs its products just to know their shapes: twice the convolutions
-# of a step, in any process that builds networks of many widths.
-forwardprop._TRACE_COUNT_LIMIT = sys.maxsize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +62,6 @@ class Record(NamedTuple):
 
 Below = list[Delta | None]
 Updates = list[tf.Tensor | None]
-Tangent = tf.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -371,69 +364,3 @@ class Normalization(Local):
 
 class Activation(Local):
     """An elementwise activation: the end of an affine map's block."""
-
-
-def transpose_jvp(
-    function: Callable[..., tf.Tensor], primals: list[tf.Tensor], delta: tf.Tensor
-) -> list[tf.Tensor]:
-    """Transposes the Jacobian-vector product of a function that is linear in its arguments.
-
-    The product is a forward accumulator's; since the transpose does not need its value, it is
-    written into the graph but never computed.
-
-    Args:
-        function: The function.
-        primals: Where the Jacobian is taken.
-        delta: What to apply the transpose to, of the shape of the function's value.
-
-    Returns:
-        One tensor of the shape of each primal.
-    """
-    tangents = [tf.zeros_like(primal) for primal in primals]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(tangents)
-        with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
-            value = function(*primals)
-        product = accumulator.jvp(value)
-    return tape.gradient(product, tangents, output_gradients=delta)
-
-
-def push_through(
-    tape: tf.GradientTape,
-    primals: Sequence[tf.Tensor],
-    outputs: Sequence[tf.Tensor],
-    tangents: Sequence[Tangent],
-) -> list[Tangent]:
-    """Returns a Jacobian-vector product, as the transpose of the transpose that a tape gives.
-
-    The inner transpose is linear, so its value is written into the graph but never computed. In
-    contrast to a forward accumulator it runs the function no second time, with other random
-    numbers, and takes the derivatives that the transpose takes.
-
-    Args:
-        tape: The tape that recorded `outputs` as a function of `primals`.
-        primals: Where the Jacobian is taken.
-        outputs: The function's values.
-        tangents: The tangents of the primals; None where there is none.
-
-    Returns:
-        The tangents of the outputs; None where there is none.
-    """
-    used = [(p, t) for p, t in zip(primals, tangents, strict=True) if t is not None]
-    differentiable = [output for output in outputs if output.dtype.is_floating]
-    if not used or not differentiable:
-        return [None] * len(outputs)
-    points, directions = zip(*used, strict=True)
-    cotangents = [tf.zeros_like(output) for output in differentiable]
-    with tf.GradientTape(watch_accessed_variables=False) as outer:
-        outer.watch(cotangents)
-        pulled = [
-            None if delta is None else tf.convert_to_tensor(delta)  # An embedding's are slices.
-            for delta in tape.gradient(differentiable, list(points), output_gradients=cotangents)
-        ]
-    pairs = [(p, d) for p, d in zip(pulled, directions, strict=True) if p is not None]
-    if not pairs:
-        return [None] * len(outputs)
-    pulled, directions = zip(*pairs, strict=True)
-    pushed = iter(outer.gradient(list(pulled), cotangents, output_gradients=list(directions)))
-    return [next(pushed) if output.dtype.is_floating else None for output in outputs]

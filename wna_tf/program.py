@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Recurrence, Tangent, Value
+from wna_tf.jacobians import Tangent
+from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Recurrence, Value
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
