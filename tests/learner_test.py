@@ -142,6 +142,34 @@ def test_two_replicas_train_as_one(rule, mirrored):
         np.testing.assert_allclose(two[name], values, rtol=1e-5)
 
 
+@pytest.mark.parametrize("num_examples", [21, 17])
+def test_replicas_share_a_last_batch_that_cannot_be_divided(num_examples, mirrored):
+    x, y = make_data(num_examples)  # The last batch is of 5: 3 and 2; or of 1: 1 and none.
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    learners = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            learners.append(make_learner("feedback_alignment", normalize=False))
+    one, two = (learner.fit(data, epochs=2, verbose=0).history for learner in learners)
+    assert_same_weights(*learners, 1e-5)
+    for name, values in one.items():
+        np.testing.assert_allclose(two[name], values, rtol=1e-5)
+    one, two = (learner.evaluate(data, verbose=0, return_dict=True) for learner in learners)
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("synchronized", [False, True])
+def test_a_replica_without_examples_leaves_moving_statistics_finite(synchronized, mirrored):
+    x, y = make_data(17)
+    with mirrored.scope():
+        learner = make_learner("align_prop", synchronized=synchronized)
+    learner.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(16), verbose=0)
+    for value in learner.get_weights():
+        assert np.isfinite(value).all()
+
+
 def test_synchronized_replicas_train_normalized_networks_as_one(mirrored):
     x, y = make_data()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)

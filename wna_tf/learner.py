@@ -253,7 +253,11 @@ class Learner(keras.Model):
                 replicas = tf.distribute.get_strategy().num_replicas_in_sync
                 metric.update_state(step.loss * replicas, sample_weight=_batch_size(x))
         y_pred = self._program.pack(step.outputs)
-        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+        return _with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
+
+    def test_step(self, data) -> dict[str, tf.Tensor]:
+        """Evaluates one batch; Keras calls it."""
+        return _with_axis(super().test_step(data))
 
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""
@@ -270,6 +274,9 @@ class Learner(keras.Model):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         errors, penalties = tape.gradient(scaled_loss, [outputs, variables])
+        share = _share(x)
+        if share is not None:
+            errors = [e if e is None else e * tf.cast(share, e.dtype) for e in errors]
         own = self.feedback_values()
         credit = self.credit.assign(networks, self.rule, own, errors, self._step_seed())
         updates = [
@@ -327,3 +334,23 @@ def _check_targets(loss: Any, y: Any, y_pred: Any) -> None:
 
 def _batch_size(x: Any) -> tf.Tensor:
     return tf.shape(keras.tree.flatten(x)[0])[0]
+
+
+def _share(x: Any) -> tf.Tensor | None:
+    """Returns this replica's part of a global batch, in equal parts; None if it has all of it.
+
+    Keras takes the mean over replicas of means, which is not that of the batch when the last one
+    cannot be divided equally.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    size = tf.cast(_batch_size(x), "float32")
+    return size / context.all_reduce("sum", size) * context.num_replicas_in_sync
+
+
+def _with_axis(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Gives metrics an axis under a strategy of several workers, where Keras averages along it."""
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
+    return logs

@@ -115,7 +115,8 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         outputs, mean, variance = normalize(inputs, self.epsilon, self.synchronized)
         if training:
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                value = tf.cast(value, moving.dtype)
+                # A replica may have no example of a last batch.
+                value = tf.where(tf.size(inputs) > 0, tf.cast(value, moving.dtype), moving)
                 moving.assign(moving + (1 - self.momentum) * (value - moving))
         return outputs
 
