@@ -1,6 +1,7 @@
 """Splits, batches and loading: against index arithmetic, NumPy, and the data read another way."""
 
 import collections
+import itertools
 import math
 import os
 import pathlib
@@ -66,21 +67,24 @@ def test_any_split_is_first_n_with_ceil_many_batches(draws):
         "validation": list(range(validation_size)),
         "test": list(range(1000, 1013)),
     }
-    assert sorted(inputs(data.train)) == positions["train"]
-    assert inputs(data.test) == positions["test"]
-    if validation_size:
-        assert inputs(data.validation) == positions["validation"]
-    else:
-        assert data.validation is None
+    batches = {
+        name: [x.ravel().tolist() for x, _ in dataset.as_numpy_iterator()]
+        for name, dataset in zip(positions, data, strict=True)
+        if dataset is not None
+    }
+    assert ("validation" in batches) == (validation_size > 0)
+    for name, some in batches.items():
+        held = [position for batch in some for position in batch]
+        assert (sorted(held) if name == "train" else held) == positions[name]
     assert data.sizes == {name: len(some) for name, some in positions.items()}
 
     divides = data_limit is None or data_limit % batch_size == 0
     assert data.batch_size == (batch_size if divides else math.gcd(data_limit, batch_size))
-    for dataset, size in zip(data, data.sizes.values(), strict=True):
-        if dataset is not None:
-            lengths = [len(x) for x, _ in dataset]
-            assert len(dataset) == len(lengths) == math.ceil(size / data.batch_size)
-            assert set(lengths[:-1]) <= {data.batch_size}
+    for name, some in batches.items():
+        lengths = [len(batch) for batch in some]
+        expected = math.ceil(data.sizes[name] / data.batch_size)
+        assert len(getattr(data, name)) == len(lengths) == expected
+        assert set(lengths[:-1]) <= {data.batch_size}
 
 
 def test_inputs_stay_with_their_targets():
@@ -99,10 +103,75 @@ def test_epochs_differ_and_the_seed_reproduces_them():
 
 def test_shuffling_is_uniform_over_the_whole_set():
     # A buffer shorter than the set would keep the last examples out of the first batch.
-    train = split(n=50, batch_size=10, validation_size=0).train
-    means = [np.mean(next(iter(train))[0]) for _ in range(200)]
+    batches = split(n=50, batch_size=10, validation_size=0).batches_from(0).take(5 * 200)
+    means = [np.mean(x) for x, _ in batches][::5]
     # The mean of 10 of 0 .. 49 without replacement has variance (50 + 1) (50 - 10) / (12 * 10).
     assert abs(np.mean(means) - 24.5) < 5 * np.sqrt(51 * 40 / 120 / 200)
+
+
+def test_every_order_is_as_likely():
+    # All 120 orders of 5 examples, and so all that is uniform: chi-squared with 119 degrees.
+    train = split(n=5, batch_size=5, validation_size=0, seed=7).batches_from(0)
+    orders = [tuple(x.ravel()) for x, _ in train.take(2400).as_numpy_iterator()]
+    counts = collections.Counter(orders)
+    assert sum((counts[order] - 20) ** 2 / 20 for order in itertools.permutations(range(5))) < 190
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    def batches(dataset):
+        return [x.ravel().tolist() for x, _ in dataset.as_numpy_iterator()]
+
+    data = split(n=33, seed=5)  # Batches of 7, 7, 7 and 2.
+    passes = [batch for _ in range(3) for batch in batches(data.train)]
+    assert data.steps == 4 and len(passes) == 12
+    for step in (0, 3, 4, 10):
+        tf.random.set_seed(step)
+        again = split(n=33, seed=5).batches_from(step)
+        assert again.cardinality() == tf.data.INFINITE_CARDINALITY
+        assert batches(again.take(12 - step)) == passes[step:]
+    for step in (-1, 1.5, True, None):
+        with pytest.raises(ValueError, match=r"Expected step .* Received: step="):
+            data.batches_from(step)
+
+
+def test_augmentation_is_a_function_of_seed_and_step():
+    def fetch(positions, seeds):
+        seeds = tf.zeros_like(positions) if seeds is None else seeds
+        return tf.cast(positions, tf.float32)[:, None], seeds[:, None]
+
+    source = pipeline.Source(20, fetch)
+    data = pipeline.split(pipeline.Examples(source, source), 6, 0, seed=4)
+    first = [y.ravel().tolist() for _, y in data.batches_from(0).take(9).as_numpy_iterator()]
+    later = [y.ravel().tolist() for _, y in data.batches_from(5).take(4).as_numpy_iterator()]
+    assert later == first[5:]
+
+
+@pytest.mark.parametrize("batch_size", [6, 5])
+def test_replicas_share_each_batch_across_the_ends_of_epochs(batch_size, mirrored):
+    data = split(n=32, batch_size=batch_size)
+    distributed = iter(mirrored.experimental_distribute_dataset(data.batches_from(2)))
+    for x, _ in data.batches_from(2).take(10):
+        parts = mirrored.experimental_local_results(next(distributed)[0])
+        np.testing.assert_array_equal(tf.concat(parts, 0), x)
+        assert [len(part) for part in parts] == [(len(x) + 1) // 2, len(x) // 2]
+
+
+@pytest.mark.parametrize("workers, replicas", [(2, 1), (2, 2), (3, 1)])
+def test_workers_share_each_batch(workers, replicas):
+    # What MultiWorkerMirroredStrategy does to a data set, without the other processes.
+    from tensorflow.python.data.experimental.ops import distribute
+
+    data = split(n=33)
+
+    def of_worker(worker):
+        parts = distribute._LegacyRebatchDataset(data.batches_from(2), workers * replicas)
+        return iter(distribute._AutoShardDataset(parts, workers, worker, workers * replicas))
+
+    assert distribute.compute_batch_size(data.train) == -1  # Or it would batch anew.
+    parts = [of_worker(worker) for worker in range(workers)]
+    for x, _ in data.batches_from(2).take(10):
+        found = [next(part)[0] for _ in range(replicas) for part in parts]
+        assert sorted(tf.concat(found, 0).numpy().ravel()) == sorted(x.numpy().ravel())
 
 
 def test_official_validation_examples_serve_unless_others_are_set_aside():

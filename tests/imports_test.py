@@ -55,11 +55,14 @@ ALLOWED = {
         "training",
     },
     "measures": {"kinds"},
+    "checkpoints": {"results"},
+    "resume": {"checkpoints", "datasets", "learner"},
     "callbacks": {"callbacks", "engine", "feedback", "measures", "program", "results", "rules"},
 }
 # Packages from outside that a module does without.
 WITHOUT = {
     "config": {"absl", "keras", "matplotlib", "numpy", "tensorflow"},
+    "checkpoints": {"keras", "tensorflow"},
     "results": {"absl", "keras", "tensorflow"},
     "locks": {"absl", "keras", "tensorflow"},
     "executors": {"absl", "keras", "tensorflow"},

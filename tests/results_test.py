@@ -46,6 +46,22 @@ def test_directories_are_replaced_too(tmp_path):
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_remains_of_a_killed_process_are_removed(finished, tmp_path):
+    make_run(tmp_path / "run")
+    kept = {results.CONFIG, results.HISTORY}
+    if finished:
+        kept.add(results.RESULT)
+    else:
+        (tmp_path / "run" / results.RESULT).unlink()
+        kept.add(results.CHECKPOINTS)
+    (tmp_path / "run" / results.CHECKPOINTS).mkdir()
+    (tmp_path / "run" / ".12-history.csv").touch()
+    (tmp_path / "run" / ".12-model").mkdir()
+    results.clean(tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == kept
+
+
 @pytest.mark.parametrize("content", ['{"width": ', "[1]", "\x00\x00"])
 def test_damaged_files_are_named(tmp_path, content):
     (tmp_path / "config.json").write_text(content)

@@ -15,6 +15,7 @@ HISTORY = "history.csv"
 RESULT = "result.json"
 MODEL = "model.keras"
 FAILURE = "failure.json"
+CHECKPOINTS = "checkpoints"  # A directory, there until the run is finished.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,17 @@ def make_directory(path: pathlib.Path) -> None:
         reason = error.strerror
     if not (path.is_dir() and os.access(path, os.W_OK)):
         raise OSError(f"Expected a directory that can be written to. Received: {path}: {reason}")
+
+
+def clean(directory: pathlib.Path) -> None:
+    """Removes what a killed process was replacing, and the checkpoints of a finished run."""
+    for path in directory.glob(".[0-9]*-*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if state(directory) == "finished":
+        shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
 def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import callbacks, executors, locks, results, training
+from wna_tf import callbacks, executors, locks, results, resume, training
 from wna_tf.config import Config
 
 
@@ -28,6 +28,7 @@ def sweep(
     directory: pathlib.Path,
     executor: str = "local",
     tensorboard: bool = False,
+    checkpoint_every: int = resume.EVERY,
 ) -> Outcome:
     """Trains what is not finished yet.
 
@@ -39,6 +40,7 @@ def sweep(
         directory: Their parent directory; each run is at `directory / config.name`.
         executor: Where they are trained: one of `executors.names()`.
         tensorboard: Whether histories are also written for TensorBoard.
+        checkpoint_every: Steps from one checkpoint of a run to the next.
 
     Returns:
         The finished runs and the failures.
@@ -57,7 +59,12 @@ def sweep(
     if pending:
         training.prepare(pending[0])
     progress = Progress(len(configs), pending)
-    function = functools.partial(attempt, directory=directory, tensorboard=tensorboard)
+    function = functools.partial(
+        attempt,
+        directory=directory,
+        tensorboard=tensorboard,
+        checkpoint_every=checkpoint_every,
+    )
     failures = {}
     while pending:
         busy = []
@@ -80,20 +87,26 @@ BUSY = "busy"
 _PATIENCE = 1.0  # Seconds between two looks at runs that other processes train.
 
 
-def attempt(config: Config, directory: pathlib.Path, tensorboard: bool = False) -> str:
+def attempt(
+    config: Config,
+    directory: pathlib.Path,
+    tensorboard: bool = False,
+    checkpoint_every: int = resume.EVERY,
+) -> str:
     """Trains one run, and records its failure.
 
     Args:
         config: The run.
         directory: The sweep's directory.
         tensorboard: Whether its history is also written for TensorBoard.
+        checkpoint_every: Steps from one checkpoint to the next.
 
     Returns:
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
     place = directory / config.name
     try:
-        training.train(config, place, tensorboard)
+        training.train(config, place, tensorboard, checkpoint_every)
     except locks.Busy:
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.

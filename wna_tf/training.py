@@ -4,14 +4,14 @@ import functools
 import math
 import pathlib
 import sys
-import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, locks, losses, models, results, rules
+from wna_tf import callbacks, credit, datasets, locks, losses, models, results, resume, rules
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -130,16 +130,23 @@ def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
     return made
 
 
-def train(config: Config, directory: pathlib.Path, tensorboard: bool = False) -> results.Run:
+def train(
+    config: Config,
+    directory: pathlib.Path,
+    tensorboard: bool = False,
+    checkpoint_every: int = resume.EVERY,
+) -> results.Run:
     """Trains one run, unless it is finished, and writes its directory.
 
     The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
     (the learner) and at last `result.json`. Nothing is written before data and network are there.
+    Until then it has `checkpoints/`, from which a run that was killed goes on to the same bits.
 
     Args:
         config: The run.
         directory: Its directory, made if it is not there.
         tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
+        checkpoint_every: Steps from one checkpoint to the next.
 
     Returns:
         The run, as `results.read_run` reads it.
@@ -150,51 +157,57 @@ def train(config: Config, directory: pathlib.Path, tensorboard: bool = False) ->
         locks.Busy: If another process trains the run.
     """
     with locks.claimed(directory):
+        results.clean(directory)
         if results.state(directory) != "finished":
-            _train(config, directory, tensorboard)
+            _train(config, directory, tensorboard, checkpoint_every)
+            results.clean(directory)
         return results.read_run(directory)
 
 
-def _train(config: Config, directory: pathlib.Path, tensorboard: bool) -> None:
+def _train(
+    config: Config, directory: pathlib.Path, tensorboard: bool, checkpoint_every: int
+) -> None:
     boards = [callbacks.TensorBoard(directory / "tensorboard")] if tensorboard else []
     data, learner = prepare(config)
     (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
-    start = time.monotonic()
+    history = callbacks.HistoryFile(directory / results.HISTORY)
     with datasets.named_errors():
-        history = learner.fit(
-            data.train,
-            validation_data=data.validation,
-            epochs=config.epochs,
-            shuffle=False,  # The data set shuffles itself.
-            verbose=0,
-            callbacks=[
+        resume.fit(
+            learner,
+            data,
+            config.epochs,
+            [
                 keras.callbacks.TerminateOnNaN(),
                 callbacks.RidgeUntil(config.ridge_epochs or config.epochs),
                 *_diagnostics(config, data),
-                callbacks.HistoryFile(directory / results.HISTORY),
+                history,
                 *boards,
                 callbacks.Progress(),
             ],
+            directory / results.CHECKPOINTS,
+            {"config": config.to_dict()},
+            checkpoint_every,
         )
         test = learner.evaluate(data.test, verbose=0, return_dict=True)
-    seconds = time.monotonic() - start
+    seconds = history.seconds
     with results.replacing(directory / results.MODEL) as beside:
         learner.save(beside)
     results.write_json(
         directory / results.RESULT,
-        _summarize(history.history, test) | _describe(learner, data) | {"seconds": seconds},
+        _summarize(history.rows, test) | _describe(learner, data) | {"seconds": seconds},
     )
 
 
-def _summarize(history: dict[str, list[float]], test: dict[str, float]) -> dict[str, Any]:
+def _summarize(rows: Sequence[dict[str, float]], test: dict[str, float]) -> dict[str, Any]:
     """Returns the metrics of the last epoch, the best of each, and the one evaluation on test.
 
     Diagnostics keep their names: they have no best.
     """
     values = {}
     columns = {column for kind in callbacks.DIAGNOSTICS.values() for column in kind.columns}
-    for key, numbers in history.items():
+    for key in dict.fromkeys(key for row in rows for key in row if key not in ("epoch", "seconds")):
+        numbers = [row[key] for row in rows if key in row]
         if key.split("/")[0] in columns:
             values[key] = numbers[-1]
             continue
@@ -205,7 +218,7 @@ def _summarize(history: dict[str, list[float]], test: dict[str, float]) -> dict[
     values |= {f"test_{metric}": value for metric, value in test.items()}
     # JSON has no numbers for what a diverged run gives.
     values = {key: value if math.isfinite(value) else None for key, value in values.items()}
-    return values | {"epochs": len(history["loss"])}
+    return values | {"epochs": len(rows)}
 
 
 def _describe(learner: Learner, data: Data) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import pathlib
 import time
+from typing import Any
 
 import keras
 
@@ -11,7 +12,7 @@ from wna_tf import results
 class HistoryFile(keras.callbacks.Callback):
     """Writes the metrics of every epoch to a CSV file, whole after each epoch.
 
-    Columns are `epoch` (from 1), `seconds` (since training began) and the metrics.
+    Columns are `epoch` (from 1), `seconds` (of training until then) and the metrics.
 
     Args:
         path: The file.
@@ -20,13 +21,27 @@ class HistoryFile(keras.callbacks.Callback):
     def __init__(self, path: pathlib.Path):
         super().__init__()
         self.path = path
-        self._rows: list[dict[str, float]] = []
-        self._start = 0.0
+        self.rows: list[dict[str, float]] = []
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since training began, without those between an interruption and its end."""
+        return time.monotonic() - self._start
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What an interrupted training needs to go on, in values that JSON holds."""
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.rows, self._start = state["rows"], time.monotonic() - state["seconds"]
 
     def on_train_begin(self, logs=None):
-        self._rows, self._start = [], time.monotonic()
+        self.rows, self._start = [], time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, "seconds": round(time.monotonic() - self._start, 3)}
-        self._rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
-        results.write_history(self.path, self._rows)
+        row = {"epoch": epoch + 1, "seconds": round(self.seconds, 3)}
+        self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
+        results.write_history(self.path, self.rows)

@@ -12,7 +12,7 @@ class Progress(keras.callbacks.Callback):
     """
 
     def on_train_begin(self, logs=None):
-        self._epochs = 0
+        self.state = 0  # Number of epochs done.
         self._bar = keras.utils.Progbar(
             self.params["epochs"],
             verbose=1 if sys.stdout.isatty() else 2,
@@ -20,12 +20,12 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        self._epochs = epoch + 1
+        self.state = epoch + 1
         shown = {name: value for name, value in logs.items() if "/" not in name}
         # Stateful: the bar would show means over the epochs.
         self._bar.stateful_metrics.update(shown)
-        self._bar.update(self._epochs, list(shown.items()))
+        self._bar.update(self.state, list(shown.items()))
 
     def on_train_end(self, logs=None):
-        if self._epochs < self.params["epochs"]:
-            print(f"\nStopped after {self._epochs} of {self.params['epochs']} epochs.")
+        if self.state < self.params["epochs"]:
+            print(f"\nStopped after {self.state} of {self.params['epochs']} epochs.")

@@ -93,6 +93,7 @@ class Data:
     Attributes:
         train: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32. The seed fixes
             a sequence of orders and augmentations; each pass, even one broken off, takes the next.
+            `batches_from` gives the same batches by their place in this sequence.
         validation: The same, in the order of the source and without augmentation; None if there
             are no such examples, as Keras's `fit(validation_data=None)` expects.
         test: The same, in the order of the source and without augmentation.
@@ -111,6 +112,7 @@ class Data:
     sizes: dict[str, int]
     num_classes: int | None
     chance: dict[str, float]
+    _epochs: Callable[[tf.data.Dataset, int], tf.data.Dataset] = dataclasses.field(repr=False)
     class_names: Sequence[str] | None = None
 
     def __iter__(self) -> Iterator[tf.data.Dataset | None]:
@@ -125,6 +127,28 @@ class Data:
     def num_outputs(self) -> int:
         """Number of outputs (of each time step, in sequences): the last axis of the targets."""
         return self.train.element_spec[1].shape[-1]
+
+    @property
+    def steps(self) -> int:
+        """Number of training batches in an epoch."""
+        return len(self.train)
+
+    def batches_from(self, step: int) -> tf.data.Dataset:
+        """The training batches from a step on, without end, whatever was drawn from `train`.
+
+        Batch `step` is a function of the seed and the step alone: of epoch `step // steps`, it is
+        the batch at `step % steps`.
+
+        Args:
+            step: Number of batches before.
+
+        Raises:
+            ValueError: If `step` is not an integer at least 0.
+        """
+        _check_integer("step", step, 0, 2**62)
+        epoch, begin = divmod(step, self.steps)
+        batches = self._epochs(tf.data.Dataset.counter(epoch), begin)
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def split(
@@ -146,8 +170,7 @@ def split(
         validation_size: Number of training examples set aside for validation. If it is 0, the
             official validation examples are the validation set, or there is none.
         data_limit: Number of examples to train on; None for all that validation leaves.
-        seed: Seed of shuffling and augmentation. As everywhere in TensorFlow they also depend on
-            the global seed, where one is set.
+        seed: Seed of shuffling and augmentation, which depend on nothing else.
 
     Returns:
         The batches, as `Data`.
@@ -156,6 +179,7 @@ def split(
         ValueError: If an argument is not an integer or out of range.
     """
     training, validation, test = examples.training, examples.validation, examples.test
+    _check_integer("seed", seed, 0, 2**32 - 1)
     _check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
     _check_integer("batch_size", batch_size, 1, remaining)
@@ -171,10 +195,19 @@ def split(
     elif validation:
         parts["validation"] = validation, range(validation.size)
     parts["test"] = test, range(test.size)
+
+    def epochs(numbers: tf.data.Dataset, begin: int = 0) -> tf.data.Dataset:
+        orders = numbers.flat_map(lambda epoch: _order(parts["train"][1], batch_size, seed, epoch))
+        return _fetch(training, orders.skip(begin))
+
+    steps = math.ceil(data_limit / batch_size)
     batches = {
-        name: _batches(source, positions, batch_size, seed if name == "train" else None)
-        for name, (source, positions) in parts.items()
+        "train": epochs(_count_passes()).apply(tf.data.experimental.assert_cardinality(steps))
     }
+    for name, (source, positions) in parts.items():
+        if name != "train":
+            in_turn = tf.data.Dataset.range(positions.start, positions.stop).batch(batch_size)
+            batches[name] = _fetch(source, in_turn)
 
     num_classes, chance_loss = None, examples.chance_loss
     if chance_loss is None:
@@ -197,6 +230,7 @@ def split(
         num_classes=num_classes,
         chance=chance,
         class_names=examples.class_names,
+        _epochs=epochs,
     )
 
 
@@ -235,25 +269,48 @@ def image_source(
     return Source(len(images), fetch)
 
 
-def _batches(
-    source: Source, positions: range, batch_size: int, seed: int | None
-) -> tf.data.Dataset:
-    """Batches of the examples at `positions`, shuffled and augmented in each pass by a seed."""
-    dataset = tf.data.Dataset.range(positions.start, positions.stop)
-    if seed is not None:
-        # Positions are shuffled, not examples: they are small (with what TensorFlow adds, 200 bytes
-        # each), so that the buffer can hold them all and the shuffle is uniform.
-        dataset = dataset.shuffle(len(positions), seed=seed, reshuffle_each_iteration=True)
-        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-        dataset = tf.data.Dataset.zip(dataset, seeds)
-    dataset = dataset.batch(batch_size).map(
-        lambda some, seeds=None: source.fetch(some, seeds), num_parallel_calls=_BATCHES_AT_A_TIME
+def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+    """Positions and augmentation seeds of the batches of one epoch, int64 [batch] each."""
+    # All from one draw, which is a function of seed and epoch: tf.data prepares its graph anew for
+    # every pass, which takes longer than the draw.
+    keys, seeds = tf.unstack(
+        tf.random.stateless_uniform(
+            [2, len(positions)],
+            tf.stack([tf.constant(seed, tf.int64), epoch]),
+            minval=None,
+            maxval=None,
+            dtype=tf.int64,
+            alg="philox",
+        )
     )
+    order = tf.cast(tf.argsort(keys), tf.int64) + positions.start
+    # Slices, not `batch`, which takes one position at a time; and a strategy that sees a `batch`
+    # batches anew, across the end of an epoch.
+    return tf.data.Dataset.range(0, len(positions), batch_size).map(
+        lambda at: (order[at : at + batch_size], seeds[at : at + batch_size])
+    )
+
+
+def _count_passes() -> tf.data.Dataset:
+    """One number, that of the pass over this data set: 0, then 1, and so on."""
+    with tf.device("CPU"):
+        passes = tf.Variable(-1, trainable=False, dtype=tf.int64)
+    return tf.data.Dataset.from_tensors(0).map(lambda _: passes.assign_add(1))
+
+
+def _fetch(source: Source, batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Examples of batches of positions, and of augmentation seeds if there are any."""
+    batches = batches.map(
+        lambda positions, seeds=None: source.fetch(positions, seeds),
+        num_parallel_calls=_BATCHES_AT_A_TIME,
+    )
+    options = tf.data.Options()
     # To optimize its graph tf.data writes the tensors that `fetch` reads into it: a copy of all
     # the examples for each dataset. There is nothing here to optimize; autotuning is kept.
-    options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+    # Workers share each batch: there are no files among the inputs to share instead.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:
