@@ -26,7 +26,17 @@ def _quiet():
 
 
 with _quiet():
-    from wna_tf import config, evaluation, executors, export, reporting, results, resume, sweeps
+    from wna_tf import (
+        config,
+        evaluation,
+        executors,
+        export,
+        reporting,
+        results,
+        strategies,
+        sweeps,
+        training,
+    )
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -38,10 +48,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
+flags.DEFINE_enum("strategy", "auto", strategies.NAMES, "devices that train")
+flags.DEFINE_integer("checkpoint_every", 100, "steps from one checkpoint to the next")
 flags.DEFINE_bool("tensorboard", False, "whether to write histories for TensorBoard too")
-flags.DEFINE_integer(
-    "checkpoint_every", resume.EVERY, "steps from one checkpoint to the next", lower_bound=1
-)
 for field in FIELDS:
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
@@ -72,9 +81,8 @@ def train(directory: pathlib.Path) -> None:
     if FLAGS.dry_run:
         print(sweeps.plan(configs, directory))
         return
-    runs, failures = sweeps.sweep(
-        configs, directory, FLAGS.executor, FLAGS.tensorboard, FLAGS.checkpoint_every
-    )
+    setup = training.Setup(FLAGS.strategy, FLAGS.checkpoint_every, FLAGS.tensorboard)
+    runs, failures = sweeps.sweep(configs, directory, FLAGS.executor, setup)
     if runs:
         _report(runs, directory)
     if failures:

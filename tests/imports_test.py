@@ -18,6 +18,7 @@ ALLOWED = {
     "models": {"config", "layers", "models"},
     "datasets": {"datasets"},
     "losses": set(),
+    "strategies": set(),
     "jacobians": set(),
     "kinds": {"jacobians", "layers"},
     "program": {"jacobians", "kinds"},

@@ -169,7 +169,7 @@ def train(directory, moment=None):
         results.replacing = deadly
         wna_tf.callbacks.Progress = Deadly
         Deadly.__name__ = "Progress"  # A checkpoint tells by the names whether callbacks are its.
-    training.train(CONFIG, directory, checkpoint_every=2)
+    training.train(CONFIG, directory, training.Setup(checkpoint_every=2))
 
 
 def bits(run):

@@ -140,7 +140,7 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
     (config,) = make_grid()[:1]
     calls = []
 
-    def attempt(config, directory):
+    def attempt(config, directory, setup):
         calls.append(config)
         if len(calls) == 1:
             return sweeps.BUSY

@@ -78,6 +78,10 @@ class Config:
     ridge_epochs: int | None = _option(
         None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True
     )
+    precision: str = _option(
+        "float32", "dtype policy of layers", choices=("float32", "mixed_bfloat16", "float64")
+    )
+    jit_compile: bool = _option(False, "whether XLA compiles the steps")
     batch_size: int = _option(100, "examples a step", minimum=1)
     epochs: int = _option(10, "passes over the training data", minimum=1)
     diagnostics: tuple[str, ...] = _option((), "what to measure each epoch", kind=str, many=True)

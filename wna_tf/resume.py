@@ -17,6 +17,15 @@ from wna_tf.learner import Learner
 EVERY = 100
 
 
+def check(every: int) -> None:
+    """Raises a ValueError unless `every` is a number of steps."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ValueError(
+            "Expected checkpoint_every to be an integer at least 1. "
+            f"Received: checkpoint_every={every!r}"
+        )
+
+
 def fit(
     learner: Learner,
     data: Data,
@@ -48,11 +57,7 @@ def fit(
         ValueError: If `every` is not an integer at least 1, or callbacks that gather something are
             not those of the checkpoint.
     """
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(
-            "Expected checkpoint_every to be an integer at least 1. "
-            f"Received: checkpoint_every={every!r}"
-        )
+    check(every)
     run = {
         **run,
         "epochs": epochs,

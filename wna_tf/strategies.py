@@ -9,6 +9,14 @@ import tensorflow as tf
 NAMES = ("auto", "single", "mirrored", "multi_worker")
 
 
+def check(name: str) -> None:
+    """Raises a ValueError unless `name` is that of a strategy."""
+    if name not in NAMES:
+        raise ValueError(
+            f"Expected strategy to be one of {', '.join(NAMES)}. Received: strategy={name!r}"
+        )
+
+
 def get(name: str) -> tf.distribute.Strategy:
     """Returns a strategy: one object for each name, however often it is asked for.
 
@@ -24,10 +32,7 @@ def get(name: str) -> tf.distribute.Strategy:
     Raises:
         ValueError: If the name is unknown, or `TF_CONFIG` does not describe the workers.
     """
-    if name not in NAMES:
-        raise ValueError(
-            f"Expected strategy to be one of {', '.join(NAMES)}. Received: strategy={name!r}"
-        )
+    check(name)
     if name == "auto":
         if len(_workers()) > 1:
             name = "multi_worker"

@@ -7,8 +7,11 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import callbacks, executors, locks, results, resume, training
+from wna_tf import executors, locks, results, training
 from wna_tf.config import Config
+from wna_tf.training import Setup
+
+_SETUP = Setup()
 
 
 class Outcome(NamedTuple):
@@ -27,8 +30,7 @@ def sweep(
     configs: Sequence[Config],
     directory: pathlib.Path,
     executor: str = "local",
-    tensorboard: bool = False,
-    checkpoint_every: int = resume.EVERY,
+    setup: Setup = _SETUP,
 ) -> Outcome:
     """Trains what is not finished yet.
 
@@ -39,8 +41,7 @@ def sweep(
         configs: The runs.
         directory: Their parent directory; each run is at `directory / config.name`.
         executor: Where they are trained: one of `executors.names()`.
-        tensorboard: Whether histories are also written for TensorBoard.
-        checkpoint_every: Steps from one checkpoint of a run to the next.
+        setup: How each is trained.
 
     Returns:
         The finished runs and the failures.
@@ -51,20 +52,13 @@ def sweep(
         FileNotFoundError: If the first run's data is missing.
     """
     execute = executors.get(executor)
-    if tensorboard:
-        callbacks.check_tensorboard()
     for config in configs:
         training.check(config)
     pending = [c for c in configs if results.state(directory / c.name) != "finished"]
     if pending:
-        training.prepare(pending[0])
+        training.prepare(pending[0], setup.strategy)
     progress = Progress(len(configs), pending)
-    function = functools.partial(
-        attempt,
-        directory=directory,
-        tensorboard=tensorboard,
-        checkpoint_every=checkpoint_every,
-    )
+    function = functools.partial(attempt, directory=directory, setup=setup)
     failures = {}
     while pending:
         busy = []
@@ -87,26 +81,20 @@ BUSY = "busy"
 _PATIENCE = 1.0  # Seconds between two looks at runs that other processes train.
 
 
-def attempt(
-    config: Config,
-    directory: pathlib.Path,
-    tensorboard: bool = False,
-    checkpoint_every: int = resume.EVERY,
-) -> str:
+def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> str:
     """Trains one run, and records its failure.
 
     Args:
         config: The run.
         directory: The sweep's directory.
-        tensorboard: Whether its history is also written for TensorBoard.
-        checkpoint_every: Steps from one checkpoint to the next.
+        setup: How it is trained.
 
     Returns:
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
     place = directory / config.name
     try:
-        training.train(config, place, tensorboard, checkpoint_every)
+        training.train(config, place, setup)
     except locks.Busy:
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.

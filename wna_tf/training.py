@@ -1,5 +1,6 @@
 """Training one run from its configuration."""
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -11,10 +12,46 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, locks, losses, models, results, resume, rules
+from wna_tf import (
+    callbacks,
+    credit,
+    datasets,
+    locks,
+    losses,
+    models,
+    results,
+    resume,
+    rules,
+    strategies,
+)
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """How a run is trained: what does not belong to its configuration.
+
+    Attributes:
+        strategy: Devices, see `strategies.get`. The number of replicas does not change the
+            result, unless each normalizes its own part of a batch (see `Config.synchronized`).
+        checkpoint_every: Steps from one checkpoint to the next.
+        tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
+
+    Raises:
+        ValueError: If a value is wrong, or TensorBoard is not installed.
+    """
+
+    strategy: str = "auto"
+    checkpoint_every: int = resume.EVERY
+    tensorboard: bool = False
+
+    def __post_init__(self):
+        strategies.check(self.strategy)
+        resume.check(self.checkpoint_every)
+        if self.tensorboard:
+            callbacks.check_tensorboard()
 
 
 def check(config: Config) -> None:
@@ -82,6 +119,7 @@ def build(config: Config, data: Data) -> Learner:
         optimizer=_optimizer(config, network),
         loss=losses.get(config.loss),
         metrics=["accuracy"] if data.num_classes else [],
+        jit_compile=config.jit_compile,
     )
     return learner
 
@@ -102,8 +140,12 @@ def _optimizer(config: Config, network: keras.Model) -> keras.optimizers.Optimiz
     return optimizer
 
 
-def prepare(config: Config) -> tuple[Data, Learner]:
+def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
     """Makes the data and the learner of a run, seeded.
+
+    Args:
+        config: The run.
+        strategy: Its devices, see `strategies.get`.
 
     Raises:
         ValueError: If the configuration does not fit the data.
@@ -112,9 +154,14 @@ def prepare(config: Config) -> tuple[Data, Learner]:
     check(config)
     keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
     keras.utils.set_random_seed(config.seed)
-    tf.config.experimental.enable_op_determinism()
+    keras.config.set_floatx("float64" if config.precision == "float64" else "float32")
+    keras.config.set_dtype_policy(config.precision)
+    if not config.jit_compile:  # Keras does without XLA where operations must be deterministic.
+        tf.config.experimental.enable_op_determinism()
+    devices = strategies.get(strategy)
     data = load_data(config)
-    return data, build(config, data)
+    with devices.scope():
+        return data, build(config, data)
 
 
 def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
@@ -130,12 +177,10 @@ def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
     return made
 
 
-def train(
-    config: Config,
-    directory: pathlib.Path,
-    tensorboard: bool = False,
-    checkpoint_every: int = resume.EVERY,
-) -> results.Run:
+_SETUP = Setup()
+
+
+def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> results.Run:
     """Trains one run, unless it is finished, and writes its directory.
 
     The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
@@ -145,8 +190,7 @@ def train(
     Args:
         config: The run.
         directory: Its directory, made if it is not there.
-        tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
-        checkpoint_every: Steps from one checkpoint to the next.
+        setup: How it is trained.
 
     Returns:
         The run, as `results.read_run` reads it.
@@ -159,16 +203,14 @@ def train(
     with locks.claimed(directory):
         results.clean(directory)
         if results.state(directory) != "finished":
-            _train(config, directory, tensorboard, checkpoint_every)
+            _train(config, directory, setup)
             results.clean(directory)
         return results.read_run(directory)
 
 
-def _train(
-    config: Config, directory: pathlib.Path, tensorboard: bool, checkpoint_every: int
-) -> None:
-    boards = [callbacks.TensorBoard(directory / "tensorboard")] if tensorboard else []
-    data, learner = prepare(config)
+def _train(config: Config, directory: pathlib.Path, setup: Setup) -> None:
+    boards = [callbacks.TensorBoard(directory / "tensorboard")] if setup.tensorboard else []
+    data, learner = prepare(config, setup.strategy)
     (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
     history = callbacks.HistoryFile(directory / results.HISTORY)
@@ -187,7 +229,7 @@ def _train(
             ],
             directory / results.CHECKPOINTS,
             {"config": config.to_dict()},
-            checkpoint_every,
+            setup.checkpoint_every,
         )
         test = learner.evaluate(data.test, verbose=0, return_dict=True)
     seconds = history.seconds
