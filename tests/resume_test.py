@@ -90,13 +90,16 @@ def test_every_rule_goes_on_in_the_midst_of_an_epoch(rule, tmp_path):
     assert resumed.begun == uninterrupted.begun == 1
 
 
-def test_it_goes_on_between_epochs_and_at_the_end(tmp_path):
+def test_it_goes_on_between_epochs_and_at_the_end(tmp_path, monkeypatch):
     variables, rows, _ = fit("kolen_pollack", tmp_path / "run", every=5)
     for step, seen in ((10, []), (5, [0, 1, 2, 3, 4])):
         shutil.copytree(tmp_path / "run", tmp_path / str(step))
         keep(tmp_path / str(step), step)
         again, rows_again, resumed = fit("kolen_pollack", tmp_path / str(step), every=5)
         assert (again, rows_again, resumed.seen) == (variables, rows, seen)
+    monkeypatch.setitem(globals(), "Gathering", type("Other", (Gathering,), {}))
+    with pytest.raises(ValueError, match=r"Expected the callbacks .* Received: .*'Other'"):
+        fit("kolen_pollack", tmp_path / "run", every=5)
 
 
 def test_replicas_go_on_with_metrics_of_their_own(tmp_path, mirrored):

@@ -61,6 +61,7 @@ def fit(
     run = {
         **run,
         "epochs": epochs,
+        "replicas": learner.distribute_strategy.num_replicas_in_sync,
         "examples": data.sizes,
         "batch_size": data.batch_size,
         "learner": _describe(learner.variables),
