@@ -133,6 +133,13 @@ def test_the_page_needs_nothing_else_and_lists_every_run(report):
         assert run.directory.name in page.text
 
 
+def test_the_time_of_an_epoch_leaves_the_first_one_out():
+    history = [{"epoch": n, "seconds": s} for n, s in enumerate((9.0, 10.0, 12.0, 20.0), 1)]
+    runs = [make_run("backprop", width, 0, 0.5, history=history) for width in (8, 64)]
+    cells = study(runs)["seconds_per_epoch_by_width"].cells
+    assert [cell.mean for cell in cells.values()] == [2.0, 2.0]
+
+
 def test_runs_of_two_kinds_have_files_of_their_own(tmp_path):
     history = make_history(2, loss=lambda t: 1 / t)
     run = make_run("readout", 8, 0, 0.5, history=history)

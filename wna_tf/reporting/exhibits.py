@@ -3,6 +3,7 @@
 import collections
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ def study(runs: Sequence[results.Run], varying: fields.Varying) -> Iterator[Char
         about = f", at the best learning rates{about}"
     yield from curves(runs, names, about)
     yield from diagnostics(runs, names, numbers, about)
+    yield from times(runs, names, numbers, about)
 
 
 def best(runs: Sequence[results.Run], names: Sequence[str]) -> list[results.Run]:
@@ -131,6 +133,20 @@ def diagnostics(
         yield from _against(numbers, f"{head}_last", label, about, last, measure, line)
 
 
+def times(
+    runs: Sequence[results.Run], names: Sequence[str], numbers: Sequence[str], about: str
+) -> Iterator[Chart]:
+    """Makes charts of the seconds that an epoch takes, when the first has warmed up."""
+    records = [
+        Record(_keys(run, names), statistics.median(seconds))
+        for run in runs
+        if (seconds := _epoch_seconds(run))
+    ]
+    if records:
+        measure = Measure("seconds an epoch", scale="log")
+        yield from _against(numbers, "seconds_per_epoch", measure.label, about, records, measure)
+
+
 def _against(
     axes: Iterable[str],
     name: str,
@@ -168,6 +184,11 @@ def _track(run: results.Run, column: str, keys: dict[str, Any]) -> list[Record]:
         for row in run.history
         if math.isfinite(row.get(column, math.nan))
     ]
+
+
+def _epoch_seconds(run: results.Run) -> list[float]:
+    """Returns the seconds that each epoch but the first took."""
+    return [b - a for a, b in itertools.pairwise(row["seconds"] for row in run.history)]
 
 
 def _keys(run: results.Run, names: Sequence[str]) -> dict[str, Any]:
