@@ -46,7 +46,12 @@ ADAM = functools.partial(keras.optimizers.Adam, 1e-4)
 OPTIMIZERS = {"vision_transformer": functools.partial(keras.optimizers.SGD, 1e-4, 0.9)}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = ("VGG16", "DenseNet121", "EfficientNetB0")  # A minute of processor time each.
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NETWORKS]
+)
 def test_rules_begin_with_backprop_and_lower_the_loss(name):
     network, make_optimizer = NETWORKS[name](), OPTIMIZERS.get(name, ADAM)
     digits = load_digits(n_class=CLASSES)

@@ -327,7 +327,7 @@ def test_load_passes_every_argument_on():
 
 
 def test_names_are_sorted_and_an_unknown_one_is_refused():
-    names = ["add", "cifar10", "digits", "image_folder", "imagenet", "kmnist"]
+    names = ["add", "cifar10", "digits", "image_folder", "imagenet", "kmnist", "teacher"]
     assert datasets.names() == names
     with pytest.raises(ValueError) as error:
         datasets.load("mnist")

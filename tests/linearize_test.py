@@ -217,10 +217,10 @@ def test_the_linearized_network_is_saved_and_exported(tmp_path):
     learner.save(tmp_path / "learner.keras")
     loaded = keras.models.load_model(tmp_path / "learner.keras")
     np.testing.assert_allclose(loaded(x), learner(x), rtol=1e-12)
-    learner.export(tmp_path / "saved_model", verbose=False)
+    learner.export(tmp_path / "saved_model")
     served = tf.saved_model.load(tmp_path / "saved_model")
     for size in (2, 4):
-        np.testing.assert_allclose(served.serve(x[:size]), learner(x[:size]), rtol=1e-9)
+        np.testing.assert_allclose(served.serve(x[:size])["logits"], learner(x[:size]), rtol=1e-9)
 
 
 def test_metrics_are_the_linearized_network_s_and_statistics_the_current_one_s():
