@@ -102,7 +102,7 @@ MISTAKES = {
     "rate": ("--learning_rate=-1", "number above 0. Received: learning_rate=-1.0"),
     "limit": ("--data_limit=5000", "integer from 1 to 1200. Received: data_limit=5000"),
     "batch": ("--batch_size=3000", "integer from 1 to 1200. Received: batch_size=3000"),
-    "checkpoint": ("--checkpoint_every=0", "--checkpoint_every=0"),
+    "checkpoint": ("--checkpoint_every=0", "integer at least 1. Received: checkpoint_every=0"),
     "validation": ("--validation_size=9999", "Received: validation_size=9999"),
     "data_dir": ("--data_dir=/no/such/place", "existing directory. Received: .*/no/such/place"),
     "leftover": ("rule=backprop", "Expected flags alone.* Received: rule=backprop"),

@@ -98,8 +98,8 @@ def _credit(config: Config) -> credit.Credit:
 
 
 def load_data(config: Config) -> Data:
-    """Loads the data set of a run."""
-    return datasets.load(
+    """Loads the data set of a run; the last one is kept, since the next run often has the same."""
+    return _load(
         config.dataset,
         batch_size=config.batch_size,
         data_dir=config.data_dir,
@@ -109,6 +109,9 @@ def load_data(config: Config) -> Data:
         image_size=config.image_size,
         skip_corrupt=config.skip_corrupt,
     )
+
+
+_load = functools.lru_cache(maxsize=1)(datasets.load)
 
 
 def build(config: Config, data: Data) -> Learner:
