@@ -78,8 +78,9 @@ EXPERIMENTS = {
     "two_layer": TWO_LAYER | {"dataset": "teacher", "ridge": (0.0, 0.001, 0.01)},
     "two_layer_schedule": TWO_LAYER | {"dataset": "teacher", "ridge_epochs": (100, 300, 1000)},
     "two_layer_digits": TWO_LAYER | {"dataset": "digits", "ridge": (0.0, 0.001, 0.01)},
-    "conservation": {"rule": ("feedback_alignment", "align_prop", "backprop"), "model": "mlp"}
-    | {"use_bias": False, "normalize": False, "learning_rate": (0.25, 0.5, 1.0)},
+    # And a rule that does not conserve it.
+    "conservation": {"rule": ("feedback_alignment", "align_prop", "backprop", "align_zero")}
+    | {"model": "mlp", "use_bias": False, "normalize": False, "learning_rate": (1.0, 2.0, 4.0)},
 }
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -156,6 +157,34 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
     runs, _ = sweeps.sweep([config], tmp_path)
     assert len(runs) == 1
     assert calls == [config, config]
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
+    def command(directory):
+        flags = ["--width=4,6", "--rule=backprop,align_ada", "--epochs=40", "--checkpoint_every=7"]
+        return [sys.executable, "main.py", *flags, f"--run_dir={directory}"]
+
+    subprocess.run(command(tmp_path / "whole"), cwd=ROOT, check=True, capture_output=True)
+    broken = tmp_path / "broken"
+    with subprocess.Popen(command(broken), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        announced = 0
+        while announced < 3:  # The third run has begun.
+            announced += process.stdout.readline().startswith("[")
+        time.sleep(1.5)
+        process.send_signal(signal.SIGKILL)
+    finished = {path: path.stat().st_mtime_ns for path in broken.glob(f"*/{results.RESULT}")}
+    assert len(finished) == 2
+    again = subprocess.run(command(broken), cwd=ROOT, check=True, capture_output=True, text=True)
+    assert re.findall(r"^\[\d/\d\]", again.stdout, re.MULTILINE) == ["[3/4]", "[4/4]"]
+    for path, time_ns in finished.items():
+        assert path.stat().st_mtime_ns == time_ns
+    runs, others = results.read_runs(tmp_path / "whole"), results.read_runs(broken)
+    assert len(runs) == 4
+    drop = {"seconds": None}
+    for run, other in zip(runs, others, strict=True):
+        assert other.result | drop == run.result | drop
+        assert [row | drop for row in other.history] == [row | drop for row in run.history]
 
 
 def test_ray_trains_what_this_process_trains(tmp_path):
