@@ -331,7 +331,8 @@ def test_names_are_sorted_and_an_unknown_one_is_refused():
     assert datasets.names() == names
     with pytest.raises(ValueError) as error:
         datasets.load("mnist")
-    assert one_error_line(error) == f"Expected name to be one of {names}. Received: name='mnist'"
+    message = f"Expected dataset to be one of {', '.join(names)}. Received: dataset='mnist'"
+    assert one_error_line(error) == message
 
 
 @pytest.mark.parametrize("name", ["digits", "kmnist", "imagenet"])

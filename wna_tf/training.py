@@ -63,11 +63,7 @@ def check(config: Config) -> None:
     """
     _credit(config).check(rules.get(config.rule))
     models.get(config.model)
-    if config.dataset not in datasets.names():
-        raise ValueError(
-            f"Expected dataset to be one of {', '.join(datasets.names())}. "
-            f"Received: dataset={config.dataset!r}"
-        )
+    datasets.check(config.dataset)
     losses.get(config.loss)
     callbacks.check_diagnostics(config.diagnostics)
     try:

@@ -21,6 +21,7 @@ __all__ = [
     "Examples",
     "Options",
     "Source",
+    "check",
     "load",
     "named_errors",
     "names",
@@ -44,6 +45,14 @@ _DATASETS = {
 def names() -> list[str]:
     """The known data sets, sorted."""
     return sorted(_DATASETS)
+
+
+def check(name: str) -> None:
+    """Raises a ValueError unless `name` is that of a data set."""
+    if name not in _DATASETS:
+        raise ValueError(
+            f"Expected dataset to be one of {', '.join(names())}. Received: dataset={name!r}"
+        )
 
 
 def training_size(
@@ -107,8 +116,7 @@ def load(
         FileNotFoundError: If `data_dir` is not a directory, or the data set is neither in it nor
             to be downloaded.
     """
-    if name not in _DATASETS:
-        raise ValueError(f"Expected name to be one of {names()}. Received: name={name!r}")
+    check(name)
     dataset = _DATASETS[name]
     options = Options(
         data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
