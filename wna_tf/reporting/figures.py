@@ -150,8 +150,12 @@ def _places(chart: Chart) -> dict[Any, float]:
 def _scale(panels: Sequence[Axes], chart: Chart) -> None:
     """Sets the scales and ticks of all axes, which share them."""
     means = [cell.mean for cell in chart.cells.values() if cell.count]
-    if chart.measure.scale == "log" and means and min(means) > 0:
-        panels[0].set_yscale("log")
+    if chart.measure.scale == "log" and any(means):
+        if min(means) > 0:
+            panels[0].set_yscale("log")
+        else:
+            decade = round(math.log10(max(map(abs, means))))  # A tick: others would overlap it.
+            panels[0].set_yscale("symlog", linthresh=10.0 ** (decade - 5))
     if chart.x == "epoch":
         panels[0].xaxis.get_major_locator().set_params(integer=True)
         return

@@ -12,7 +12,8 @@ class Measure(NamedTuple):
         label: Its label, with its unit.
         factor: Its unit, in those of the runs' files.
         form: How a number is written in a table.
-        scale: Scale of its axis; "log" shows exponential decay as a straight line.
+        scale: Scale of its axis; "log" shows exponential decay as a straight line, and is linear
+            near 0 where there are values on both sides of it.
     """
 
     label: str
@@ -28,10 +29,10 @@ MAIN = {
     "train_loss": ("loss", "train"),
 }
 _DIAGNOSTICS = {
-    "alignment_score": "alignment score (cosine)",
-    "feedback_angle": "feedback angle (degrees)",
-    "update_angle": "update angle (degrees)",
-    "conservation": "drift of the conserved quantity",
+    "alignment_score": Measure("alignment score (cosine)"),
+    "feedback_angle": Measure("feedback angle (degrees)"),
+    "update_angle": Measure("update angle (degrees)"),
+    "conservation": Measure("drift of the conserved quantity", scale="log"),
 }
 
 
@@ -47,7 +48,7 @@ def measure(name: str) -> Measure:
         return Measure(f"{text} (%)", factor=100, form=".1f")
     if name.endswith("loss"):
         return Measure(text, scale="log")
-    return Measure(_DIAGNOSTICS.get(name, text))
+    return _DIAGNOSTICS.get(name, Measure(text))
 
 
 def chance(run: results.Run, metric: str, series: str) -> float | None:
