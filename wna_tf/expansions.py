@@ -10,7 +10,7 @@ from keras import ops
 
 from wna_tf import layers
 from wna_tf.kinds import Activation, Normalization, Recurrence
-from wna_tf.maps import Refused, register, takes_training
+from wna_tf.maps import ELEMENTWISE, Refused, register, takes_training
 
 
 @register(keras.layers.Dense, layers.Dense)
@@ -270,17 +270,24 @@ def _gru(layer, emit, x):
 )
 def _normalization(layer, emit, x, training=True):
     options = {"training": training} if takes_training(layer.call) else {}
-    return emit.local(layer, x, kind=Normalization, **options)
+    # I - 1 1^T / N - z z^T / N, divided by the standard deviation, for each feature.
+    is_symmetric = type(layer) is layers.BatchStatisticsNormalization
+    return emit.local(layer, x, kind=Normalization, is_symmetric=is_symmetric, **options)
 
 
-@register(
-    keras.layers.Activation,
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-)
+@register(keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU)
+def _elementwise(layer, emit, x):
+    return emit.local(layer, x, kind=Activation, is_symmetric=True)
+
+
+@register(keras.layers.Activation)
 def _activation(layer, emit, x):
+    is_symmetric = layer.activation in ELEMENTWISE
+    return emit.local(layer, x, kind=Activation, is_symmetric=is_symmetric)
+
+
+@register(keras.layers.PReLU)
+def _learned_activation(layer, emit, x):
     return emit.local(layer, x, kind=Activation)
 
 

@@ -306,8 +306,17 @@ class Recurrence(Affine):
         return loops.swap_time(du), dv
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Local(Map):
-    """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any."""
+    """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any.
+
+    Attributes:
+        is_symmetric: Whether its Jacobian is known to be symmetric, so that its Jacobian-vector
+            product is its own transpose: that of any elementwise function, and of a normalization
+            by moments over the batch without scale and offset.
+    """
+
+    is_symmetric: bool = False
 
     def evaluate(self, inputs, weights):
         # A tape for each map, not one for the network: a rule may combine two networks.
@@ -317,8 +326,17 @@ class Local(Map):
         return Record(inputs, weights, outputs, tape)
 
     def push(self, record, inputs, weights):
+        if self.is_symmetric:
+            return self._push_by_transpose(record, *inputs)
         primals = [*record.inputs, *record.weights]
         return push_through(record.tape, primals, record.outputs, [*inputs, *weights])
+
+    def _push_by_transpose(self, record: Record, tangent: Tangent) -> list[Tangent]:
+        if tangent is None:
+            return [None]
+        dtype = record.outputs[0].dtype  # A layer may compute in another one than its input's.
+        ((pushed,), _) = self._pull_back(record, [tf.cast(tangent, dtype)])
+        return [pushed if pushed is None else tf.cast(pushed, dtype)]
 
     def transpose(self, derivative, activity, received, feedback):
         del feedback

@@ -16,6 +16,36 @@ class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
     """Why a layer cannot be trained rightly; `trace` adds the name of the layer."""
 
 
+ELEMENTWISE = (
+    keras.activations.celu,
+    keras.activations.elu,
+    keras.activations.exponential,
+    keras.activations.gelu,
+    keras.activations.hard_shrink,
+    keras.activations.hard_sigmoid,
+    keras.activations.hard_silu,
+    keras.activations.hard_tanh,
+    keras.activations.leaky_relu,
+    keras.activations.linear,
+    keras.activations.log_sigmoid,
+    keras.activations.mish,
+    keras.activations.relu,
+    keras.activations.relu6,
+    keras.activations.selu,
+    keras.activations.sigmoid,
+    keras.activations.silu,
+    keras.activations.soft_shrink,
+    keras.activations.softplus,
+    keras.activations.softsign,
+    keras.activations.sparse_plus,
+    keras.activations.sparse_sigmoid,
+    keras.activations.squareplus,
+    keras.activations.tanh,
+    keras.activations.tanh_shrink,
+)
+"""Keras's activations of which each output depends on one input."""
+
+
 class Emitter:
     """Collects the maps of one network; what the expansion of a layer writes to."""
 
@@ -81,11 +111,25 @@ class Emitter:
         return output
 
     def local(
-        self, operation, *args, kind: type[Local] = Local, num_outputs: int = 1, **kwargs
+        self,
+        operation,
+        *args,
+        kind: type[Local] = Local,
+        num_outputs: int = 1,
+        is_symmetric: bool = False,
+        **kwargs,
     ) -> list[Value]:
         """Adds `operation(*args, **kwargs)`; the arguments hold values at any depth.
 
         A layer is called in training mode unless `kwargs` say otherwise.
+
+        Args:
+            operation: A layer or a function.
+            *args: Its arguments.
+            kind: Kind of the map.
+            num_outputs: Number of its outputs.
+            is_symmetric: Whether its Jacobian is symmetric.
+            **kwargs: More of its arguments.
 
         Returns:
             The places of its outputs.
@@ -108,14 +152,14 @@ class Emitter:
         weights = tuple(operation.trainable_variables) if is_layer else ()
         name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
         infer = functools.partial(apply, training=False) if modal else None
-        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer))
+        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer, is_symmetric))
         return outputs
 
     def activation(self, function: Callable | None, z: Value) -> list[Value]:
         """Adds the activation that a layer applies itself."""
         if function in (None, keras.activations.linear):
             return [z]
-        return self.local(function, z, kind=Activation)
+        return self.local(function, z, kind=Activation, is_symmetric=function in ELEMENTWISE)
 
 
 def takes_training(function: Callable) -> bool:
