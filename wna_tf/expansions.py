@@ -60,7 +60,8 @@ def _convolution(layer, emit, linear, x, kernel, **options):
 @register(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 def _forward_convolution(layer, emit, x):
     axis = -1 if layer.data_format == "channels_last" else 1
-    convolve = layer.convolution_op
+    is_ours = isinstance(layer, layers.Conv2D)
+    convolve = layer.unscaled_op if is_ours else layer.convolution_op
     if layer.padding == "causal":
         widths = layer._compute_causal_padding()
         (x,) = emit.local(lambda x: ops.pad(x, widths), x)
@@ -84,6 +85,7 @@ def _forward_convolution(layer, emit, x):
         layer.kernel,
         initializer=layer.kernel_initializer,
         is_product=layer.groups == 1 and axis == -1,
+        scale=layer.scale if is_ours else 1.0,
     )
     return emit.activation(layer.activation, z)
 
@@ -266,24 +268,35 @@ def _gru(layer, emit, x):
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
-    layers.BatchStatisticsNormalization,
 )
 def _normalization(layer, emit, x, training=True):
     options = {"training": training} if takes_training(layer.call) else {}
-    # I - 1 1^T / N - z z^T / N, divided by the standard deviation, for each feature.
-    is_symmetric = type(layer) is layers.BatchStatisticsNormalization
-    return emit.local(layer, x, kind=Normalization, is_symmetric=is_symmetric, **options)
+    return emit.local(layer, x, kind=Normalization, **options)
+
+
+@register(layers.BatchStatisticsNormalization)
+def _batch_statistics_normalization(layer, emit, x, training=True):
+    def absorb(parts):
+        def apply(inputs):
+            offset = None if parts.offset is None else parts.offset()
+            return layer(inputs, training=training, scale=parts.scale, offset=offset)
+
+        return apply
+
+    # Its Jacobian is I - 1 1^T / N - z z^T / N for each feature, over the standard deviation.
+    fields = {"is_symmetric": True, "absorb": absorb if training else None}
+    return emit.local(layer, x, kind=Normalization, fields=fields, training=training)
 
 
 @register(keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU)
 def _elementwise(layer, emit, x):
-    return emit.local(layer, x, kind=Activation, is_symmetric=True)
+    return emit.local(layer, x, kind=Activation, fields={"is_symmetric": True})
 
 
 @register(keras.layers.Activation)
 def _activation(layer, emit, x):
-    is_symmetric = layer.activation in ELEMENTWISE
-    return emit.local(layer, x, kind=Activation, is_symmetric=is_symmetric)
+    fields = {"is_symmetric": layer.activation in ELEMENTWISE}
+    return emit.local(layer, x, kind=Activation, fields=fields)
 
 
 @register(keras.layers.PReLU)

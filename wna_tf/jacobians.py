@@ -18,7 +18,7 @@ Tangent = tf.Tensor | None
 def transpose_jvp(
     function: Callable[..., tf.Tensor], primals: list[tf.Tensor], delta: tf.Tensor
 ) -> list[tf.Tensor]:
-    """Transposes the Jacobian-vector product of a function that is linear in its arguments.
+    """Transposes the Jacobian-vector product of a function that is linear in each argument.
 
     The product is a forward accumulator's; since the transpose does not need its value, it is
     written into the graph but never computed.
@@ -37,7 +37,12 @@ def transpose_jvp(
         with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
             value = function(*primals)
         product = accumulator.jvp(value)
-    return tape.gradient(product, tangents, output_gradients=delta)
+    return tape.gradient(
+        product,
+        tangents,
+        output_gradients=delta,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
 
 
 def push_through(

@@ -136,6 +136,21 @@ class Map(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Parts:
+    """An affine map taken apart: `scale * linear(x, kernel) + offset()`.
+
+    Attributes:
+        linear: Its part that is linear in `x` and in `kernel` each, but for the scale.
+        scale: A factor of all its outputs.
+        offset: Returns what the bias adds, which broadcasts to an output; None if it has no bias.
+    """
+
+    linear: Callable[..., tf.Tensor]
+    scale: float
+    offset: Callable[[], tf.Tensor] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Affine(Map):
     """A map `apply(x, kernel[, bias])`, linear in `x` and in `kernel` each.
 
@@ -145,11 +160,13 @@ class Affine(Map):
             parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
         is_product: Whether the kernel, as a matrix [fan_in, units], multiplies rows of the input,
             and the bias is added to each row of the product.
+        parts: The map taken apart, if a normalization behind it may absorb some of it.
     """
 
     initializer: Callable[..., Any] | None = None
     magnitude: float = 1.0
     is_product: bool = False
+    parts: Parts | None = None
 
     @property
     def kernel(self) -> keras.Variable:
@@ -368,8 +385,16 @@ class Local(Map):
         return below, [None if u is None else tf.convert_to_tensor(u) for u in updates]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Normalization(Local):
-    """A normalization. Behind an affine map it is a part of that map's block."""
+    """A normalization. Behind an affine map it is a part of that map's block.
+
+    Attributes:
+        absorb: `absorb(parts) -> apply`: the normalization as a function of `linear(x, kernel)`
+            alone, if scale and bias of an affine map before it do not change what it puts out.
+    """
+
+    absorb: Callable[[Parts], Callable[..., Any]] | None = None
 
     def for_inference(self):
         return self  # The Jacobian passes through the moments, and moving ones have none.

@@ -3,13 +3,14 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
 from keras import ops
 
-from wna_tf.kinds import Activation, Affine, Local, Map, Value
+from wna_tf.kinds import Activation, Affine, Local, Map, Parts, Value
 
 
 class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
@@ -69,9 +70,10 @@ class Emitter:
         initializer: Any = None,
         fan_in: int | None = None,
         kind: type[Affine] = Affine,
+        scale: float = 1.0,
         **fields: Any,
     ) -> Value:
-        """Adds the map `linear(x, kernel) + offset(bias)`, computed in the layer's dtype.
+        """Adds the map `scale * linear(x, kernel) + offset(bias)`, in the layer's dtype.
 
         Args:
             layer: The layer that it belongs to.
@@ -83,6 +85,7 @@ class Emitter:
             initializer: Distribution of the kernel.
             fan_in: Inputs of one output unit; None for all axes of the kernel but the last.
             kind: Kind of the map.
+            scale: A factor of all outputs.
             **fields: Further fields of that kind.
 
         Returns:
@@ -90,9 +93,16 @@ class Emitter:
         """
         dtype = layer.compute_dtype
 
+        def cast_linear(x, kernel):
+            return linear(ops.cast(x, dtype), ops.cast(kernel, dtype))
+
+        def cast_offset(bias):
+            return ops.cast(offset(bias), dtype)
+
         def apply(x, kernel, bias=None):
-            outputs = linear(ops.cast(x, dtype), ops.cast(kernel, dtype))
-            return outputs if bias is None else ops.add(outputs, ops.cast(offset(bias), dtype))
+            outputs = cast_linear(x, kernel)
+            outputs = outputs if scale == 1 else outputs * scale
+            return outputs if bias is None else ops.add(outputs, cast_offset(bias))
 
         is_ntk = getattr(layer, "parameterization", None) == "ntk"
         output = self.new_value()
@@ -105,6 +115,9 @@ class Emitter:
                 (kernel,) if bias is None else (kernel, bias),
                 initializer=initializer,
                 magnitude=1.0 if is_ntk else (fan_in or math.prod(kernel.shape[:-1])) ** -0.5,
+                parts=Parts(
+                    cast_linear, scale, None if bias is None else lambda: cast_offset(bias.value)
+                ),
                 **fields,
             )
         )
@@ -116,7 +129,7 @@ class Emitter:
         *args,
         kind: type[Local] = Local,
         num_outputs: int = 1,
-        is_symmetric: bool = False,
+        fields: Mapping[str, Any] = MappingProxyType({}),
         **kwargs,
     ) -> list[Value]:
         """Adds `operation(*args, **kwargs)`; the arguments hold values at any depth.
@@ -128,7 +141,7 @@ class Emitter:
             *args: Its arguments.
             kind: Kind of the map.
             num_outputs: Number of its outputs.
-            is_symmetric: Whether its Jacobian is symmetric.
+            fields: Further fields of that kind.
             **kwargs: More of its arguments.
 
         Returns:
@@ -152,14 +165,15 @@ class Emitter:
         weights = tuple(operation.trainable_variables) if is_layer else ()
         name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
         infer = functools.partial(apply, training=False) if modal else None
-        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer, is_symmetric))
+        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer, **fields))
         return outputs
 
     def activation(self, function: Callable | None, z: Value) -> list[Value]:
         """Adds the activation that a layer applies itself."""
         if function in (None, keras.activations.linear):
             return [z]
-        return self.local(function, z, kind=Activation, is_symmetric=function in ELEMENTWISE)
+        fields = {"is_symmetric": function in ELEMENTWISE}
+        return self.local(function, z, kind=Activation, fields=fields)
 
 
 def takes_training(function: Callable) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from wna_tf import expansions as expansions  # Registers what is known of Keras's layers.
+from wna_tf.folding import fold
 from wna_tf.kinds import Value
 from wna_tf.maps import Emitter, Refused, find_expansion, takes_training
 from wna_tf.program import Program
@@ -46,10 +47,11 @@ def trace(network: keras.Model) -> Program:
         ) from reason
     if isinstance(outputs, list | tuple) and len(outputs) == 1:
         (outputs,) = outputs  # As Keras returns them.
+    places = keras.tree.map_structure(tracer.find, outputs)
     return Program(
-        tracer.emit.maps,
+        fold(tracer.emit.maps, keras.tree.flatten(places)),
         inputs,
-        keras.tree.map_structure(tracer.find, outputs),
+        places,
         network,
         tracer.emit.size,
     )

@@ -68,12 +68,20 @@ class Conv2D(keras.layers.Conv2D):
         super().__init__(filters, kernel_size, **kwargs)
         self.parameterization = parameterizations.check(parameterization)
 
+    @property
+    def scale(self) -> float:
+        """The factor of the convolution; every output has it."""
+        return parameterizations.kernel_scale(self.parameterization, self.kernel.shape)
+
+    def unscaled_op(self, inputs, kernel):
+        """Returns the convolution without its factor."""
+        return super().convolution_op(inputs, kernel)
+
     def convolution_op(self, inputs, kernel):
         # Scaling the kernel would save a pass over memory, but rounds unlike the public code: in
         # its deep normalized networks that flips units, and with them some 4% of an update.
-        scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
-        outputs = super().convolution_op(inputs, kernel)
-        return outputs if scale == 1 else outputs * scale
+        outputs = self.unscaled_op(inputs, kernel)
+        return outputs if self.scale == 1 else outputs * self.scale
 
     def get_config(self):
         return super().get_config() | {"parameterization": self.parameterization}

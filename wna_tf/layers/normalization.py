@@ -107,13 +107,27 @@ class BatchStatisticsNormalization(keras.layers.Layer):
             name="moving_variance", shape=shape, initializer="ones", **options
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, scale=1.0, offset=None):
+        """Normalizes `scale * inputs + offset`.
+
+        In training neither takes a pass over memory: the output does not depend on the offset,
+        and on the scale by epsilon alone.
+
+        Args:
+            inputs: [batch, ...].
+            training: Whether to normalize by the batch, and to move the statistics.
+            scale: A number above 0; only in training may it be other than 1.
+            offset: Broadcasts to one input, or None; only in training may there be one.
+        """
         if not training and self.statistics == "moving":
             mean = tf.cast(self.moving_mean.value, inputs.dtype)
             variance = tf.cast(self.moving_variance.value, inputs.dtype)
             return (inputs - mean) * tf.math.rsqrt(variance + self.epsilon)
-        outputs, mean, variance = normalize(inputs, self.epsilon, self.synchronized)
+        epsilon = self.epsilon / scale**2
+        outputs, mean, variance = normalize(inputs, epsilon, self.synchronized)
         if training:
+            mean = scale * mean if offset is None else scale * mean + offset
+            variance *= scale**2
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 # A replica may have no example of a last batch.
                 value = tf.where(tf.size(inputs) > 0, tf.cast(value, moving.dtype), moving)
