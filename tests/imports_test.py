@@ -12,6 +12,7 @@ ALLOWED = {
     "config": set(),
     "results": set(),
     "locks": set(),
+    "costs": {"config", "datasets", "layers", "rules"},
     "executors": set(),
     "reporting": {"config", "reporting", "results"},
     "layers": {"layers"},

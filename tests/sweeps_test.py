@@ -62,14 +62,10 @@ def test_a_plan_tells_states_and_steps(tmp_path):
     (tmp_path / grid[1].name).mkdir()
     results.write_json(tmp_path / grid[1].name / results.RESULT, {})
     results.write_failure(tmp_path / grid[2].name, {}, "error", "")
-    rows = [line.split(" | ")[1:] for line in sweeps.plan(grid, tmp_path).splitlines()[2:6]]
-    assert rows == [
-        ["new", "36 |"],
-        ["finished", "67500 |"],
-        ["failed", "3 |"],
-        ["new", "12812 |"],
-    ]
-    assert sweeps.plan(grid, tmp_path).endswith("4 runs, 12851 steps to do.")
+    plan = sweeps.plan(grid, tmp_path)
+    rows = [line.split(" | ")[1:3] for line in plan.splitlines()[2:6]]
+    assert rows == [["new", "36"], ["finished", "67500"], ["failed", "3"], ["new", "12812"]]
+    assert "\n4 runs, 12851 steps to do, about " in plan
 
 
 def test_the_plan_counts_the_steps_that_are_taken(tmp_path):

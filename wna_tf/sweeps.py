@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import executors, locks, results, training
+from wna_tf import costs, executors, locks, results, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -152,7 +152,11 @@ def format_seconds(seconds: float) -> str:
 
 
 def plan(configs: Sequence[Config], directory: pathlib.Path) -> str:
-    """Returns what a sweep would do, as a Markdown table: each run's state and its steps.
+    """Returns what a sweep would do, as a Markdown table: each run's state, steps and cost.
+
+    The time is an estimate for training on one device of this machine, from the rates that it is
+    found to have (see `costs`); the memory is that of a step, beside a process that only loaded
+    TensorFlow. Neither is known where image files decide what is trained on.
 
     Args:
         configs: The runs.
@@ -162,11 +166,17 @@ def plan(configs: Sequence[Config], directory: pathlib.Path) -> str:
         ValueError: If a configuration is wrong.
         FileNotFoundError: If images are to be counted that are not there.
     """
-    lines = ["| run | state | steps |", "|---|---|---|"]
-    total = 0
+    lines = ["| run | state | steps | time | memory |", "|---|---|---|---|---|"]
+    machine = costs.measure_machine()
+    total, seconds = 0, 0.0
     for config in configs:
         training.check(config)
         steps, state = training.count_steps(config), results.state(directory / config.name)
-        total += steps if state != "finished" else 0
-        lines.append(f"| {config.name} | {state} | {steps} |")
-    return "\n".join([*lines, "", f"{len(configs)} runs, {total} steps to do."])
+        cells = ["?", "?"]
+        if estimate := costs.estimate(config, machine):
+            cells = [format_seconds(steps * estimate[0]), f"{estimate[1] / 1e9:.2g} GB"]
+        if state != "finished":
+            total, seconds = total + steps, seconds + steps * (estimate or (0, 0))[0]
+        lines.append(" | ".join([f"| {config.name}", state, str(steps), *cells]) + " |")
+    left = f"{len(configs)} runs, {total} steps to do, about {format_seconds(seconds)}."
+    return "\n".join([*lines, "", left])

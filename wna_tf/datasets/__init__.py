@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "named_errors",
     "names",
+    "shapes",
     "training_size",
 ]
 
@@ -39,6 +40,16 @@ _DATASETS = {
     "imagenet": imagenet,
     "kmnist": kmnist,
     "teacher": teacher,
+}
+
+# Shapes of one input and of one target, where the files do not decide.
+_SHAPES = {
+    "add": ((add.LENGTH, 1), (add.LENGTH, 1)),
+    "cifar10": ((32, 32, 3), (10,)),
+    "digits": ((8, 8, 1), (10,)),
+    "imagenet": ((imagenet.IMAGE_SIZE, imagenet.IMAGE_SIZE, 3), (1000,)),
+    "kmnist": ((28, 28, 1), (10,)),
+    "teacher": ((teacher.FEATURES,), (1,)),
 }
 
 
@@ -77,6 +88,20 @@ def training_size(
             f"Expected data_dir to be the directory of train/. Received: data_dir={data_dir!r}"
         )
     return size - (dataset.VALIDATION_SIZE if validation_size is None else validation_size)
+
+
+def shapes(
+    name: str, image_size: int | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Shapes of one input and of one target, without loading them; None if files decide.
+
+    Args:
+        name: One of `names()`.
+        image_size: As for `load`.
+    """
+    if name == "imagenet" and image_size:
+        return (image_size, image_size, 3), _SHAPES[name][1]
+    return _SHAPES.get(name)
 
 
 def load(
