@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -25,7 +26,30 @@ def _quiet():
             os.close(original)
 
 
-with _quiet():
+@contextlib.contextmanager
+def _interruptible(advice):
+    """Ends what Ctrl-C or SIGTERM interrupts with one line, and the status that shells expect.
+
+    Both become a KeyboardInterrupt, so that half-written files are removed on the way.
+    """
+
+    def interrupt(number, _):
+        raise KeyboardInterrupt(number)
+
+    handlers = {some: signal.signal(some, interrupt) for some in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        number = signal.Signals(*interruption.args or (signal.SIGINT,))
+        start = "\n" if sys.stderr.isatty() else ""  # Behind ^C.
+        print(f"{start}Interrupted by {number.name}: {advice}.", file=sys.stderr)
+        sys.exit(128 + number)
+    finally:
+        for some, handler in handlers.items():
+            signal.signal(some, handler)
+
+
+with _interruptible("nothing was begun"), _quiet():
     from wna_tf import (
         config,
         evaluation,
@@ -114,22 +138,27 @@ def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
     print(f"Report: {directory / reporting.PAGE}")
 
 
+_MODES = {"train": train, "report": report, "evaluate": evaluate, "export": export_runs}
+_ADVICE = dict.fromkeys(_MODES, "nothing is left half-written, the same command begins anew")
+_ADVICE["train"] = "the same command goes on with what is not finished"
+
+
 def run(argv: list[str]) -> None:
-    """Parses the flags and does what they say; a mistake ends with one line and status 2."""
+    """Parses the flags and does what they say.
+
+    A mistake ends with one line and status 2, an interruption with one line and 130 or 143.
+    """
     try:
         if leftover := FLAGS(argv)[1:]:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
             )
-        modes = {"train": train, "report": report, "evaluate": evaluate, "export": export_runs}
-        modes[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
+        with _interruptible(_ADVICE[FLAGS.mode]):
+            _MODES[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         print(" ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nInterrupted: the same command trains what is not finished.", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,9 @@ def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as exit_info:
         run(f"--run_dir={tmp_path}")
     assert exit_info.value.code == 130
-    assert capsys.readouterr().err.startswith("\nInterrupted: the same command")
+    assert capsys.readouterr().err == (
+        "Interrupted by SIGINT: the same command goes on with what is not finished.\n"
+    )
 
 
 def test_a_mistake_in_a_process_of_its_own(tmp_path):

@@ -111,8 +111,12 @@ class Checkpoints:
         self.run = run
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint, and keeps only it and the last one before it."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Writes a checkpoint, and keeps only it and the last one before it.
+
+        Raises:
+            OSError: If it cannot be written, or what holds the directory is not there any more.
+        """
+        self.directory.mkdir(exist_ok=True)
         write(self._path(checkpoint.step), self.run, checkpoint)
         # Those of later steps could not be used, or training would not be here.
         kept = [path for path in self._newest_first() if path <= self._path(checkpoint.step)]

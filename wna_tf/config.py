@@ -126,7 +126,7 @@ def from_dict(values: Mapping[str, Any]) -> Config:
         raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
     return Config(
         **{
-            name: tuple(value) if fields[name].metadata.get("many") else value
+            name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
         }
     )
@@ -202,7 +202,7 @@ def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
         )
 
     is_missing = not values and field.default != ()
-    if is_missing or not all(map(is_valid, values)):
+    if is_missing or not isinstance(values, tuple) or not all(map(is_valid, values)):
         raise ValueError(
             f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
         )

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import config as configs
 from wna_tf import datasets, export, losses, results, saved_model, scores, training
 from wna_tf.config import Config
 from wna_tf.datasets import Data
@@ -92,7 +91,7 @@ def evaluate(
     evaluations = []
     for run in results.finished_runs(directory):
         keras.backend.clear_session()  # The run before leaves its graphs.
-        config = _override(configs.from_dict(results.read_json(run / results.CONFIG)), given)
+        config = _override(training.read_config(run), given)
         path = run / results.MODEL
         evaluations.append(_evaluate(path, _serve(run), config, split, run / "evaluation"))
     return evaluations

@@ -323,6 +323,7 @@ def _check_targets(loss: Any, y: Any, y_pred: Any) -> None:
         return
     name = loss if isinstance(loss, str) else loss.name
     if "sparse" in name:
+        _check_labels(loss, y, y_pred)
         return
     y = tf.convert_to_tensor(y)
     message = f"Expected targets of the outputs' shape {y_pred.shape} for the loss {name!r}."
@@ -330,6 +331,17 @@ def _check_targets(loss: Any, y: Any, y_pred: Any) -> None:
         raise ValueError(f"{message} Received: targets of shape {y.shape}")
     if not y.shape[1:].is_fully_defined():  # Keras relaxes shapes when it traces a step again.
         tf.debugging.assert_equal(tf.shape(y), tf.shape(y_pred), message)
+
+
+def _check_labels(loss: Any, labels: Any, y_pred: tf.Tensor) -> None:
+    """Refuses labels of no class, for which TensorFlow's loss on a GPU is NaN; XLA drops this."""
+    labels, classes = tf.cast(labels, "int64"), y_pred.shape[-1]
+    is_class = (labels >= 0) & (labels < classes)
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is not None:
+        is_class |= labels == ignored
+    message = f"Expected labels from 0 to {classes - 1}. Received:"
+    tf.debugging.Assert(tf.reduce_all(is_class), [message, labels])
 
 
 def _batch_size(x: Any) -> tf.Tensor:

@@ -111,12 +111,22 @@ def write_history(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
 
 
 def read_history(path: pathlib.Path) -> list[dict[str, float]]:
-    """Reads what `write_history` wrote."""
-    with path.open(newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items() if value != ""}
-            for row in csv.DictReader(file)
-        ]
+    """Reads what `write_history` wrote.
+
+    Raises:
+        ValueError: If it is damaged; the message names it.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = [
+                {key: float(value) for key, value in row.items() if value != ""}
+                for row in csv.DictReader(file)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:  # A TypeError where a row has no end.
+        raise ValueError(f"Expected a CSV file of numbers. Received: {path}: {error}") from error
+    if not rows:
+        raise ValueError(f"Expected a row for each epoch. Received: {path}, which has none")
+    return rows
 
 
 def state(directory: pathlib.Path) -> str:
@@ -171,6 +181,9 @@ def read_run(directory: pathlib.Path) -> Run:
         FileNotFoundError: If a file of it is missing.
         ValueError: If a file of it is damaged.
     """
+    for name in (CONFIG, RESULT, HISTORY):
+        if not (directory / name).is_file():
+            raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {name}")
     return Run(
         directory,
         read_json(directory / CONFIG),

@@ -47,16 +47,19 @@ def sweep(
         The finished runs and the failures.
 
     Raises:
-        ValueError: If a configuration is wrong, or the first run's does not fit its data: nothing
-            is trained or written then.
-        FileNotFoundError: If the first run's data is missing.
+        ValueError: If a configuration is wrong, the first run's does not fit its data, or the
+            directory of a run is another run's or damaged: nothing is trained or written then.
+        FileNotFoundError: If the first run's data is missing, or a file of a finished run.
+        OSError: If the directory cannot be written to.
     """
     execute = executors.get(executor)
     for config in configs:
         training.check(config)
+        training.check_directory(config, directory / config.name)
     pending = [c for c in configs if results.state(directory / c.name) != "finished"]
     if pending:
         training.prepare(pending[0], setup.strategy)
+        results.make_directory(directory)
     progress = Progress(len(configs), pending)
     function = functools.partial(attempt, directory=directory, setup=setup)
     failures = {}
@@ -99,7 +102,10 @@ def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> s
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        results.write_failure(place, config.to_dict(), reason, traceback.format_exc())
+        try:
+            results.write_failure(place, config.to_dict(), reason, traceback.format_exc())
+        except OSError as unwritten:  # A full disk, say.
+            reason += f" (not recorded: {unwritten})"
         return reason
     return ""
 

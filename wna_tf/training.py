@@ -24,6 +24,7 @@ from wna_tf import (
     rules,
     strategies,
 )
+from wna_tf import config as configs
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -73,6 +74,39 @@ def check(config: Config) -> None:
             "Expected activation to be the name of one in keras.activations. "
             f"Received: activation={config.activation!r}"
         ) from None
+
+
+def read_config(directory: pathlib.Path) -> Config:
+    """Reads the configuration of a run.
+
+    Raises:
+        ValueError: If its file is damaged, or no configuration; the message names it.
+    """
+    path = directory / results.CONFIG
+    values = results.read_json(path)
+    try:
+        return configs.from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"{error} in {path}") from error
+
+
+def check_directory(config: Config, directory: pathlib.Path) -> None:
+    """Checks that a directory is that of a run, if there is one, and whole if it is finished.
+
+    Raises:
+        FileNotFoundError: If a file of a finished run is missing.
+        ValueError: If its `config.json` is another run's, or a file of it is damaged.
+    """
+    if results.state(directory) == "finished":
+        results.read_run(directory)
+    if (directory / results.CONFIG).is_file():
+        ours, theirs = config.to_dict(), read_config(directory).to_dict()
+        others = [f"{name}={theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
+        if others:
+            raise ValueError(
+                "Expected the run directory of this configuration. "
+                f"Received: {directory / results.CONFIG}, with {', '.join(others)}"
+            )
 
 
 def count_steps(config: Config) -> int:
@@ -195,11 +229,13 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> res
         The run, as `results.read_run` reads it.
 
     Raises:
-        ValueError: If the configuration does not fit the data.
+        ValueError: If the configuration does not fit the data, or the directory is another run's
+            or damaged.
         FileNotFoundError: If the data set is not there.
         locks.Busy: If another process trains the run.
     """
     with locks.claimed(directory):
+        check_directory(config, directory)
         results.clean(directory)
         if results.state(directory) != "finished":
             _train(config, directory, setup)
@@ -213,18 +249,19 @@ def _train(config: Config, directory: pathlib.Path, setup: Setup) -> None:
     (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
     history = callbacks.HistoryFile(directory / results.HISTORY)
+    divergence = callbacks.Divergence()
     with datasets.named_errors():
         resume.fit(
             learner,
             data,
             config.epochs,
             [
-                keras.callbacks.TerminateOnNaN(),
                 callbacks.RidgeUntil(config.ridge_epochs or config.epochs),
                 *_diagnostics(config, data),
                 history,
                 *boards,
                 callbacks.Progress(),
+                divergence,
             ],
             directory / results.CHECKPOINTS,
             {"config": config.to_dict()},
@@ -236,7 +273,10 @@ def _train(config: Config, directory: pathlib.Path, setup: Setup) -> None:
         learner.save(beside)
     results.write_json(
         directory / results.RESULT,
-        _summarize(history.rows, test) | _describe(learner, data) | {"seconds": seconds},
+        _summarize(history.rows, test)
+        | {"diverged": divergence.found}
+        | _describe(learner, data)
+        | {"seconds": seconds},
     )
 
 

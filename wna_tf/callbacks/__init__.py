@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from wna_tf.callbacks.alignment_score import AlignmentScore
 from wna_tf.callbacks.conservation import Conservation
 from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic
+from wna_tf.callbacks.divergence import Divergence
 from wna_tf.callbacks.feedback_angle import FeedbackAngle
 from wna_tf.callbacks.history import HistoryFile
 from wna_tf.callbacks.linearization_gap import LinearizationGap
@@ -18,6 +19,7 @@ __all__ = [
     "BatchDiagnostic",
     "Conservation",
     "Diagnostic",
+    "Divergence",
     "FeedbackAngle",
     "HistoryFile",
     "LinearizationGap",

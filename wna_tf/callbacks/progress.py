@@ -27,5 +27,5 @@ class Progress(keras.callbacks.Callback):
         self._bar.update(self.state, list(shown.items()))
 
     def on_train_end(self, logs=None):
-        if self.state < self.params["epochs"]:
-            print(f"\nStopped after {self.state} of {self.params['epochs']} epochs.")
+        if self.state < self.params["epochs"] and sys.stdout.isatty():
+            print()  # The bar has not ended its line.

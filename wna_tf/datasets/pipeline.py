@@ -256,11 +256,19 @@ def image_source(
     Returns:
         A source of `x` in [0, 1], [batch, height, width, channels], and of centred targets
         `y = one_hot(label) - 1 / C`, [batch, num_classes].
+
+    Raises:
+        ValueError: If a label is none of these: its target would be that of no class.
     """
     # On the CPU, where tf.data runs: it would copy from a GPU.
     with tf.device("CPU"):
         images = tf.identity(images)
         labels = tf.cast(labels, tf.int32)
+    strange = np.setdiff1d(labels, range(num_classes))
+    if strange.size:
+        raise ValueError(
+            f"Expected labels from 0 to {num_classes - 1}. Received: label {strange[0]}"
+        )
 
     def fetch(positions: tf.Tensor, _: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         x = tf.cast(tf.gather(images, positions), tf.float32) / maximum
