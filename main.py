@@ -149,7 +149,12 @@ def run(argv: list[str]) -> None:
     A mistake ends with one line and status 2, an interruption with one line and 130 or 143.
     """
     try:
-        if leftover := FLAGS(argv)[1:]:
+        try:
+            leftover = FLAGS(argv)[1:]
+        except UnicodeDecodeError as error:
+            files = [word for word in argv if "flagfile" in word]
+            raise ValueError(f"Expected flagfiles of text. Received: {' '.join(files)}") from error
+        if leftover:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
             )

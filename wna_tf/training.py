@@ -181,7 +181,7 @@ def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
         strategy: Its devices, see `strategies.get`.
 
     Raises:
-        ValueError: If the configuration does not fit the data.
+        ValueError: If the configuration does not fit the data, or the network the memory.
         FileNotFoundError: If the data set is not there.
     """
     check(config)
@@ -194,7 +194,13 @@ def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
     devices = strategies.get(strategy)
     data = load_data(config)
     with devices.scope():
-        return data, build(config, data)
+        try:
+            return data, build(config, data)
+        except tf.errors.ResourceExhaustedError as error:
+            raise ValueError(
+                "Expected a network that fits into memory. "
+                f"Received: {config.model} with width={config.width}"
+            ) from error
 
 
 def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:

@@ -1,0 +1,507 @@
+"""Bad input, as docs/bad_input.md has it: every row of its table is a test, here or elsewhere."""
+
+import ast
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+import main
+import wna_tf
+from tests.conftest import ROOT
+from wna_tf import callbacks, export, results, training
+from wna_tf.config import Config
+from wna_tf.datasets import pipeline
+from wna_tf.reporting import measures
+
+TINY = Config(rule="backprop", width=4, depth=1, epochs=3, data_limit=40, batch_size=10)
+FAST = dataclasses.replace(TINY, learning_rate=1e5, normalize=False)  # Diverges in its 6th step.
+
+
+def flags_of(config, directory, **more):
+    names = ("rule", "width", "depth", "epochs", "data_limit", "batch_size", "learning_rate")
+    values = {name: getattr(config, name) for name in names}
+    values |= {"normalize": config.normalize, "run_dir": directory} | more
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+class Ended(str):
+    """How a command ended: what it wrote to standard error, with its status and its output."""
+
+    def __new__(cls, status, out, err):
+        ended = super().__new__(cls, err)
+        ended.status, ended.out = status, out
+        return ended
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs the command line in this process."""
+
+    def run(*flags):
+        status = 0
+        try:
+            with flagsaver.flagsaver():
+                main.run(["main.py", *flags])
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return Ended(status, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished")
+    training.train(TINY, directory / TINY.name)
+    return directory
+
+
+@pytest.fixture
+def runs(finished, tmp_path):
+    """A directory of one finished run, to damage."""
+    return shutil.copytree(finished, tmp_path / "runs")
+
+
+def contents(directory):
+    return {path.name for path in directory.iterdir()}
+
+
+# The table.
+
+
+def rows():
+    lines = (ROOT / "docs" / "bad_input.md").read_text().splitlines()
+    return [line for line in lines if line.startswith("| ")][1:]
+
+
+def test_every_row_of_the_table_names_a_test_that_there_is():
+    known = {}
+    for path in (ROOT / "tests").glob("*_test.py"):
+        tree = ast.parse(path.read_text())
+        known[path.stem] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert len(rows()) >= 40
+    for row in rows():
+        wrong, happens, test = (cell.strip() for cell in row.strip("|").rsplit("|", 2))
+        assert wrong and happens
+        file, name, _, case = re.fullmatch(r"`(\w+)::(\w+)(\[(\w+)\])?`", test).groups()
+        assert name in known[file], row
+        if case:
+            # Cases with names are keys of a dict in the file.
+            assert f'    "{case}": (' in (ROOT / "tests" / f"{file}.py").read_text(), row
+
+
+# Flags.
+
+FLAGS = {
+    "nan_rate": ("--learning_rate=nan", "number above 0. Received: learning_rate=nan"),
+    "infinite_rate": ("--learning_rate=1e400", "number above 0. Received: learning_rate=inf"),
+    "nan_ridge": ("--ridge=nan", "number at least 0. Received: ridge=nan"),
+    "no_value": ("--width=", "Expected width to be an integer at least 1. Received: width=''"),
+    "trailing_comma": ("--rule=backprop,", "Expected a rule, .* Received: rule=''"),
+    "separators": ("--rule=../../etc", r"Expected a rule, .* Received: rule='\.\./\.\./etc'"),
+    "stride": ("--strides=1,0", r"Received: strides=\(1, 0\)"),
+    "seed": ("--seed=-1", "integer at least 0. Received: seed=-1"),
+    "huge_seed": ("--seed=99999999999999999999", "Seed must be between 0 and"),
+    "huge_width": ("--width=400000000000", "fits into memory. Received: mlp with width=4000"),
+    "precision": ("--precision=float16", "one of float32, mixed_bfloat16, float64. Received"),
+    "jit": ("--jit_compile=maybe", "--jit_compile=maybe"),
+    "strategy": ("--strategy=tpu", "--strategy=tpu"),
+    "executor": ("--executor=slurm", "--executor=slurm"),
+    "credit": ("--credit=forward", "rule whose .* are initial .* Received: initial, initial, c"),
+    "images": ("--model=rnn", r"sequences .* Received: input_shape=\(8, 8, 1\)"),
+    "directory": ("--flagfile=/", "Unable to open flagfile: .* directory"),
+    "binary": (f"--flagfile={sys.executable}", "Expected flagfiles of text. Received: .*python"),
+    "occupied": ("--run_dir={}/file", "can be written to. Received: .*/file: File exists"),
+    "below_a_file": ("--run_dir={}/file/deep", "can be written to. Received: .*: Not a directory"),
+    "unwritable": ("--run_dir=/proc/runs", "Expected a directory that can be written to."),
+    "long_name": ("--run_dir={}/" + 300 * "x", "File name too long: "),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_ends_with_one_line_and_nothing_left_behind(name, tmp_path, command):
+    flag, message = FLAGS[name]
+    (tmp_path / "file").write_text("")
+    ended = command(f"--run_dir={tmp_path}/runs", "--epochs=1", flag.format(tmp_path))
+    assert ended.status == 2
+    (line,) = ended.splitlines()
+    assert re.search(message, line), line
+    assert contents(tmp_path) == {"file"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_without_permission_is_told(tmp_path, command):
+    tmp_path.chmod(0o500)
+    ended = command(*flags_of(TINY, tmp_path / "runs"))
+    assert ended.status == 2
+    assert ended.startswith("Expected a directory that can be written to. Received: ")
+
+
+# Run directories that are damaged, or another run's.
+
+
+def edit(**fields):
+    def change(path):
+        results.write_json(path, results.read_json(path) | fields)
+
+    return change
+
+
+def write(text):
+    return lambda path: path.write_bytes(text)
+
+
+DAMAGE = {
+    "other_width": ("config.json", edit(width=5), "of this configuration. .*, with width=5"),
+    "unknown_field": ("config.json", edit(colour=1), "fields of a configuration. .*colour in "),
+    "wrong_type": ("config.json", edit(strides=5), "Received: strides=5 in "),
+    "escaping_rule": ("config.json", edit(rule="../x"), r"with rule='\.\./x'"),
+    "no_config": ("config.json", pathlib.Path.unlink, "finished run. Received: .* has no "),
+    "half_config": ("config.json", write(b'{"rule": '), "Expected a JSON file. Received: "),
+    "half_result": ("result.json", write(b'{"train_'), "Expected a JSON file. Received: "),
+    "list_result": ("result.json", write(b"[1]"), "Expected a JSON object. Received: "),
+    "no_history": ("history.csv", pathlib.Path.unlink, "finished run. Received: .* has no "),
+    "empty_history": ("history.csv", write(b""), "a row for each epoch. Received: "),
+    "text_history": ("history.csv", write(b"epoch,loss\n1,low\n"), "CSV file of numbers. Rec"),
+    "short_history": ("history.csv", write(b"epoch,loss\n1\n"), "CSV file of numbers. Rec"),
+    "long_history": ("history.csv", write(b"epoch\n1,2,3\n"), "CSV file of numbers. Rec"),
+    "binary_history": ("history.csv", write(b"epoch\n\x00\xff\n"), "CSV file of numbers. Rec"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_is_named_and_left_as_it_is(name, runs, command):
+    file, damage, message = DAMAGE[name]
+    damage(runs / TINY.name / file)
+    before = contents(runs / TINY.name)
+    ended = command(*flags_of(TINY, runs))
+    assert (ended.status, ended.out) == (2, "")
+    (line,) = ended.splitlines()
+    assert re.search(message, line) and file in line, line
+    assert contents(runs / TINY.name) == before and contents(runs) == {TINY.name}
+
+
+def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):
+    (runs / TINY.name / results.RESULT).unlink()
+    edit(learning_rate=3.0)(runs / TINY.name / results.CONFIG)
+    ended = command(*flags_of(TINY, runs))
+    assert ended.status == 2 and ended.endswith(", with learning_rate=3.0\n")
+    with pytest.raises(ValueError, match="Expected the run directory of this configuration"):
+        training.train(TINY, runs / TINY.name)
+
+
+def test_a_run_without_its_result_is_trained_again(runs, command):
+    result = results.read_json(runs / TINY.name / results.RESULT)
+    (runs / TINY.name / results.RESULT).unlink()
+    assert command(*flags_of(TINY, runs)).status == 0
+    again = results.read_json(runs / TINY.name / results.RESULT)
+    assert again | {"seconds": 0} == result | {"seconds": 0}
+
+
+def test_a_run_without_its_model_is_named(runs, command):
+    (runs / TINY.name / results.MODEL).unlink()
+    for mode in ("export", "evaluate"):
+        ended = command(f"--mode={mode}", f"--run_dir={runs}")
+        assert ended.status == 2 and len(ended.splitlines()) == 1
+        assert ended.startswith("Expected a learner") and results.MODEL in ended
+
+
+def test_a_file_in_the_way_of_a_run_is_told_and_not_recorded(tmp_path, command):
+    (tmp_path / TINY.name).write_text("")
+    ended = command(*flags_of(TINY, tmp_path))
+    assert ended.status == 1
+    assert re.search("Failed: .*FileExistsError.* \\(not recorded: ", ended.out)
+    assert contents(tmp_path) == {TINY.name}
+
+
+# What models may do.
+
+
+def rewrite(path, name, content):
+    """Replaces or adds a file in a ZIP archive."""
+    with zipfile.ZipFile(path) as archive:
+        files = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, value in (files | {name: content(files.get(name))}).items():
+            archive.writestr(key, value)
+
+
+@pytest.mark.parametrize("name", ["../escaped", "assets/../../escaped", "/{}/escaped"])
+def test_paths_in_a_model_do_not_escape(name, runs, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run = runs / TINY.name
+    rewrite(run / results.MODEL, name.format(tmp_path), lambda _: b"escaped")
+    before = sorted(tmp_path.rglob("*"))
+    with contextlib.suppress(ValueError):  # It may be refused.
+        export.load(run)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_model_that_names_a_function_is_refused(runs, tmp_path, command):
+    def name_a_function(config):
+        values = json.loads(config)
+        values["config"]["network"] = {
+            "module": "os",
+            "class_name": "mkdir",
+            "config": {"path": str(tmp_path / "executed")},
+            "registered_name": None,
+        }
+        return json.dumps(values).encode()
+
+    rewrite(runs / TINY.name / results.MODEL, "config.json", name_a_function)
+    ended = command("--mode=export", f"--run_dir={runs}")
+    assert ended.status == 2 and ended.startswith("Expected a learner in Keras's format")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_nothing_is_unpickled():
+    for path in [ROOT / "main.py", *(ROOT / "wna_tf").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")]
+            names.append(getattr(node, "module", None))
+            assert {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}.isdisjoint(
+                names
+            )
+            if isinstance(node, ast.keyword):
+                assert node.arg != "allow_pickle"
+                if node.arg == "safe_mode":
+                    assert node.value.value is True
+
+
+# Divergence.
+
+
+def test_a_run_that_diverges_says_so_and_records_it(tmp_path, command):
+    ended = command(*flags_of(FAST, tmp_path))
+    assert (ended.status, ended) == (0, "")
+    lines = [line for line in ended.out.splitlines() if "iverged" in line]
+    assert lines[0].startswith("Diverged: backprop in epoch 2, step 6: the loss is inf")
+    (run,) = results.read_runs(tmp_path)
+    assert run.result["diverged"] == {"epoch": 2, "step": 6}
+    assert run.result["train_loss"] is None and len(run.history) == 2
+    assert measures.status(run) == "diverged"
+    assert "1 diverged" in (tmp_path / "report.html").read_text()
+
+
+def test_a_resumed_run_diverges_as_it_did(tmp_path, command, full_disk):
+    flags = flags_of(FAST, tmp_path, checkpoint_every=2)
+    full_disk(results.RESULT)
+    assert command(*flags).status == 1
+    assert contents(tmp_path / FAST.name / "checkpoints") == {"step-000000000002"} | {
+        "step-000000000004"
+    }
+    full_disk(None)
+    ended = command(*flags)
+    assert "Going on from step 4 of 12." in ended.out
+    assert "Diverged: backprop in epoch 2, step 6: the loss is inf" in ended.out
+    (run,) = results.read_runs(tmp_path)
+    assert run.result["diverged"] == {"epoch": 2, "step": 6}
+
+
+def learner(loss="mse"):
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    made = wna_tf.Learner(network, rule="align_ada")
+    made.compile("sgd", loss)
+    return made
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["inputs", "targets", "validation"])
+def test_arrays_that_are_not_finite_stop_a_fit(where, value, capsys):
+    arrays = {name: np.ones([12, 2 if name == "targets" else 3], "float32") for name in (
+        "inputs", "targets", "validation")}  # fmt: skip
+    arrays[where][5] = value
+    divergence = callbacks.Divergence()
+    history = learner().fit(
+        arrays["inputs"],
+        arrays["targets"],
+        validation_data=(arrays["validation"], np.ones([12, 2])),
+        batch_size=4,
+        epochs=3,
+        shuffle=False,
+        verbose=0,
+        callbacks=[divergence],
+    )
+    step, noun = (3, "validation loss") if where == "validation" else (2, "loss")
+    assert divergence.found == {"epoch": 1, "step": step}
+    assert len(history.epoch) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        f"Diverged: align_ada in epoch 1, step {step}: the {noun} is (nan|inf)", line
+    )
+
+
+@pytest.mark.parametrize("label", [2, -1])
+def test_labels_of_no_class_are_refused(label):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected labels from 0 to 1"):
+        learner(loss).fit(np.ones([3, 3]), np.array([0, 1, label]), verbose=0)
+
+
+def test_labels_that_a_loss_ignores_are_not_refused():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1)
+    labels = np.array([[0], [1], [-1]])
+    assert np.isfinite(learner(loss).fit(np.ones([3, 3]), labels, verbose=0).history["loss"][0])
+
+
+@pytest.mark.parametrize("label", [10, -1])
+def test_labels_of_images_are_checked(label):
+    with pytest.raises(ValueError, match=rf"labels from 0 to 9\. Received: label {label}"):
+        pipeline.image_source(np.zeros([2, 4, 4, 1], "uint8"), np.array([0, label]), 10)
+
+
+def test_a_loss_for_other_targets_is_a_failed_run(tmp_path, command):
+    ended = command(*flags_of(TINY, tmp_path, loss="sparse_categorical_crossentropy"))
+    assert ended.status == 1 and len(ended.splitlines()) == 1
+    (path,) = tmp_path.glob(f"*/{results.FAILURE}")
+    assert "target" in results.read_json(path)["error"]
+
+
+# What happens to files while training.
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Lets writes of one file, by its name, meet a full disk."""
+    replacing = results.replacing
+
+    def fill(name):
+        @contextlib.contextmanager
+        def full(path):
+            with replacing(path) as beside:
+                if path.name == name:
+                    beside.symlink_to("/dev/full")
+                yield beside
+
+        monkeypatch.setattr(results, "replacing", full)
+
+    return fill
+
+
+@pytest.mark.parametrize("file", ["step-000000000006", results.HISTORY, results.MODEL])
+def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, command, full_disk):
+    flags = flags_of(TINY, tmp_path, checkpoint_every=2)
+    full_disk(file)
+    ended = command(*flags)
+    assert (ended.status, len(ended.splitlines())) == (1, 1)
+    assert ended.startswith("1 runs failed (see their failure.json): ")
+    run = tmp_path / TINY.name
+    assert "No space left" in results.read_json(run / results.FAILURE)["error"]
+    assert not list(run.glob(".*"))
+    full_disk(None)
+    assert command(*flags).status == 0
+    same = results.read_run(finished / TINY.name).result
+    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
+
+
+def test_a_failure_that_cannot_be_recorded_is_told(tmp_path, command, full_disk):
+    full_disk(results.CONFIG)
+    ended = command(*flags_of(TINY, tmp_path))
+    assert ended.status == 1
+    assert ended.out.count("No space left") == 2 and "(not recorded: " in ended.out
+
+
+class AtStep:
+    """Does something when a step of a run ends."""
+
+    def __init__(self, monkeypatch, step, act):
+        class Acting(callbacks.Progress):
+            def on_train_batch_end(self, batch, logs=None):
+                if int(self.model.optimizer.iterations) == step:
+                    act()
+
+        Acting.__name__ = "Progress"  # Checkpoints tell callbacks by their names.
+        monkeypatch.setattr(callbacks, "Progress", Acting)
+
+
+@pytest.mark.parametrize("every", [2, 100])
+def test_a_run_whose_directory_is_removed_fails(every, tmp_path, command, monkeypatch):
+    run = tmp_path / TINY.name
+    AtStep(monkeypatch, 5, lambda: shutil.rmtree(run))
+    ended = command(*flags_of(TINY, tmp_path, checkpoint_every=every))
+    assert (ended.status, len(ended.splitlines())) == (1, 1)
+    assert contents(run) == {results.CONFIG, results.FAILURE}
+    assert "No such file or directory" in results.read_json(run / results.FAILURE)["error"]
+
+
+def test_checkpoints_and_history_that_are_removed_are_written_again(
+    finished, tmp_path, command, monkeypatch
+):
+    run = tmp_path / TINY.name
+
+    def remove():
+        shutil.rmtree(run / results.CHECKPOINTS)
+        (run / results.HISTORY).unlink()
+
+    AtStep(monkeypatch, 5, remove)
+    assert command(*flags_of(TINY, tmp_path, checkpoint_every=2)).status == 0
+    same = results.read_run(finished / TINY.name)
+    assert len(results.read_run(run).history) == len(same.history)
+
+
+# Signals.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_goes_on_to_the_same_result(
+    number, finished, tmp_path, command, monkeypatch
+):
+    flags = flags_of(TINY, tmp_path, checkpoint_every=2)
+    with monkeypatch.context() as patch:
+        AtStep(patch, 7, lambda: os.kill(os.getpid(), number))
+        ended = command(*flags)
+    assert ended.status == 128 + number
+    assert ended == (
+        f"Interrupted by {number.name}: the same command goes on with what is not finished.\n"
+    )
+    run = tmp_path / TINY.name
+    assert results.state(run) == "started"
+    assert contents(run) == {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
+    assert "Going on from step 6 of 12." in command(*flags).out
+    same = results.read_run(finished / TINY.name).result
+    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("mode", ["report", "evaluate", "export"])
+def test_an_interruption_of_other_modes_says_that_nothing_is_half_written(
+    mode, tmp_path, command, monkeypatch
+):
+    monkeypatch.setitem(main._MODES, mode, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    ended = command(f"--mode={mode}", f"--run_dir={tmp_path}")
+    assert ended.status == 143
+    assert ended == (
+        "Interrupted by SIGTERM: nothing is left half-written, the same command begins anew.\n"
+    )
+
+
+def test_a_process_that_is_terminated(tmp_path):
+    command = [sys.executable, "main.py", *flags_of(TINY, tmp_path), "--epochs=1000000"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not list(tmp_path.glob(f"*/{results.HISTORY}")) and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        (line,) = process.stderr.read().splitlines()
+    assert process.returncode == 143
+    assert line.startswith("Interrupted by SIGTERM: the same command goes on")
+    (run,) = tmp_path.iterdir()
+    assert contents(run) <= {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
