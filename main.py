@@ -106,9 +106,10 @@ def train(directory: pathlib.Path) -> None:
         print(sweeps.plan(configs, directory))
         return
     setup = training.Setup(FLAGS.strategy, FLAGS.checkpoint_every, FLAGS.tensorboard)
-    runs, failures = sweeps.sweep(configs, directory, FLAGS.executor, setup)
-    if runs:
-        _report(runs, directory)
+    with strategies.chief_alone_prints(strategies.get(FLAGS.strategy)):
+        runs, failures = sweeps.sweep(configs, directory, FLAGS.executor, setup)
+        if runs:
+            _report(runs, directory)
     if failures:
         names = ", ".join(path.name for path in failures)
         print(f"{len(failures)} runs failed (see their failure.json): {names}", file=sys.stderr)

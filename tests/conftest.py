@@ -6,6 +6,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+from wna_tf import strategies
+
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 
@@ -30,5 +32,5 @@ def double_precision():
 
 @pytest.fixture(scope="session")
 def mirrored():
-    # One for all tests: TensorFlow mixes up the collectives of several in one process.
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    # The one of every run: TensorFlow mixes up the collectives of several in one process.
+    return strategies.get("mirrored")

@@ -59,7 +59,7 @@ ALLOWED = {
     },
     "measures": {"kinds"},
     "checkpoints": {"results"},
-    "resume": {"checkpoints", "datasets", "learner"},
+    "resume": {"checkpoints", "datasets", "learner", "strategies"},
     "callbacks": {"callbacks", "engine", "feedback", "measures", "program", "results", "rules"},
 }
 # Packages from outside that a module does without.

@@ -123,6 +123,15 @@ class Checkpoints:
         for path in set(self._newest_first()) - set(kept[:_KEPT]):
             path.unlink()
 
+    def at(self, step: int) -> Checkpoint:
+        """Reads the checkpoint of a step.
+
+        Raises:
+            ValueError: If it is damaged or of another run.
+            FileNotFoundError: If it is not there.
+        """
+        return read(self._path(step), self.run)
+
     def newest(self) -> Checkpoint | None:
         """Reads the newest that is usable; a line of the log names each that is not."""
         unusable = 0

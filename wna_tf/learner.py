@@ -259,6 +259,15 @@ class Learner(keras.Model):
         """Evaluates one batch; Keras calls it."""
         return _with_axis(super().test_step(data))
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds metrics by the shapes of a batch; Keras calls it."""
+        if iterator is not None and self._distribute_strategy is not None:
+            # Keras takes the mean of the replicas' parts, which may differ in size.
+            _, _, batches = next(iter(iterator))
+            local = self.distribute_strategy.experimental_local_results
+            data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
+        super()._maybe_symbolic_build(data_batch=data_batch)
+
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables

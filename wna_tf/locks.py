@@ -14,6 +14,11 @@ _ATTEMPTS = 100
 class Busy(BlockingIOError):  # noqa: N818 - a state, not a mistake
     """Another process works in the directory."""
 
+    def __init__(self, directory: pathlib.Path):
+        super().__init__(
+            f"Expected a directory that no other process is working in. Received: {directory}"
+        )
+
 
 @contextlib.contextmanager
 def claimed(directory: pathlib.Path) -> Iterator[None]:
@@ -55,10 +60,7 @@ def _lock(directory: pathlib.Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Busy(
-                    "Expected a directory that no other process is working in. "
-                    f"Received: {directory}"
-                ) from None
+                raise Busy(directory) from None
             if _is_at(file.fileno(), directory / _LOCK):
                 yield
                 return

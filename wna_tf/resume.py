@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from wna_tf import strategies
 from wna_tf.checkpoints import Checkpoint, Checkpoints
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -48,7 +49,7 @@ def fit(
         data: The data.
         epochs: Number of epochs.
         callbacks: Callbacks, the same ones and as new each time.
-        directory: Directory of the checkpoints alone.
+        directory: Directory of the checkpoints alone, which all workers share if there are several.
         run: What tells this training from others, in values that JSON holds: checkpoints of others
             are left out.
         every: Steps from one checkpoint to the next.
@@ -67,7 +68,7 @@ def fit(
         "learner": _describe(learner.variables),
         "optimizer": _describe(learner.optimizer.variables),
     }
-    saver = _Saver(Checkpoints(directory, run), every, data, callbacks)
+    saver = _Saver(learner, Checkpoints(directory, run), every, data, callbacks)
     epoch, begin = divmod(saver.step, data.steps)
     if saver.step:
         print(f"Going on from step {saver.step} of {epochs * data.steps}.", flush=True)
@@ -124,6 +125,7 @@ class _Saver(keras.callbacks.Callback):
 
     def __init__(
         self,
+        learner: Learner,
         checkpoints: Checkpoints,
         every: int,
         data: Data,
@@ -135,7 +137,9 @@ class _Saver(keras.callbacks.Callback):
         self._data = data
         self._others = others
         self._epoch = 0
-        self._restored = checkpoints.newest()
+        self._strategy = learner.distribute_strategy
+        self._graph = None
+        self._restored = self._newest()
         self.step = self._restored.step if self._restored else 0
 
     def on_train_begin(self, logs=None):
@@ -163,9 +167,7 @@ class _Saver(keras.callbacks.Callback):
         self._restored = None
 
     def on_train_batch_end(self, batch, logs=None):
-        # Under a strategy Keras asks for equal parts of the first batch of a `fit`, which the
-        # remainder at the end of an epoch may not have.
-        if batch + 1 < self._data.sizes["train"] // self._data.batch_size:
+        if batch + 1 < self._data.steps:
             self._write(self._epoch * self._data.steps + batch + 1)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -173,15 +175,34 @@ class _Saver(keras.callbacks.Callback):
 
     def _write(self, step: int) -> None:
         if step % self._every == 0 and not self.model.stop_training:
+            parts = iter(self._gather_parts())
             arrays = {
-                name: [part.numpy() for variable in variables for part in self._parts(variable)]
+                name: [
+                    next(parts).numpy() if _differs(some) else np.asarray(some)
+                    for some in variables
+                ]
                 for name, variables in self._variables().items()
             }
             plain = [
                 (type(callback).__name__, getattr(callback, "state", None))
                 for callback in self._lasting()
             ]
-            self._checkpoints.write(Checkpoint(step, arrays, plain))
+            if strategies.is_chief(self._strategy):
+                self._checkpoints.write(Checkpoint(step, arrays, plain))
+
+    def _newest(self) -> Checkpoint | None:
+        """Reads the newest checkpoint that the chief can use, as every worker does."""
+        found = None
+
+        def find() -> int | None:
+            nonlocal found
+            found = self._checkpoints.newest()
+            return found and found.step
+
+        step = strategies.from_chief(self._strategy, find)
+        if step is None or strategies.is_chief(self._strategy):
+            return found
+        return self._checkpoints.at(step)
 
     def _lasting(self) -> list[keras.callbacks.Callback]:
         """The callbacks that gather something, which there may be others beside."""
@@ -200,20 +221,41 @@ class _Saver(keras.callbacks.Callback):
             ],
         }
 
-    def _parts(self, variable: keras.Variable) -> Sequence[tf.Variable]:
-        """Variables of TensorFlow: that of every replica where they differ, as in metrics."""
-        parts = self.model.distribute_strategy.experimental_local_results(variable.value)
-        differ = variable.value.synchronization == tf.VariableSynchronization.ON_READ
-        return parts if differ else parts[:1]
+    def _gather_parts(self) -> list[tf.Tensor]:
+        """Returns the values of variables that differ between replicas, [replicas, ...] each."""
+        if self._graph is None:  # Written once: TensorFlow writes one for every gathering.
+            variables = [
+                some for group in self._variables().values() for some in group if _differs(some)
+            ]
+
+            def gather() -> list[tf.Tensor]:
+                parts = self._strategy.run(
+                    lambda: [tf.convert_to_tensor(some.value)[tf.newaxis] for some in variables]
+                )
+                return [self._strategy.gather(part, axis=0) for part in parts]
+
+            self._graph = tf.function(gather, autograph=False).get_concrete_function()
+        return self._graph()
 
     def _assign(self, name: str, variables: Sequence[keras.Variable]) -> None:
-        arrays = iter(self._restored.arrays[name])
-        with self.model.distribute_strategy.scope():
-            for variable in variables:
-                parts = self._parts(variable)
-                # Through the variable if it has one value: it is assigned on every replica.
-                for part in parts if len(parts) > 1 else [variable]:
-                    part.assign(next(arrays))
+        pairs = list(zip(variables, self._restored.arrays[name], strict=True))
+        with self._strategy.scope():
+            for variable, array in pairs:
+                if not _differs(variable):
+                    variable.assign(array)
+
+        def assign_parts() -> None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for variable, array in pairs:
+                if _differs(variable):
+                    variable.assign(tf.constant(array)[replica])
+
+        tf.function(lambda: self._strategy.run(assign_parts), autograph=False)()
+
+
+def _differs(variable: keras.Variable) -> bool:
+    """Returns whether each replica has a value of its own."""
+    return variable.value.synchronization == tf.VariableSynchronization.ON_READ
 
 
 def _describe(variables: Sequence[keras.Variable]) -> list[Any]:

@@ -1,8 +1,13 @@
 """Devices of a run: distribution strategies by name."""
 
+import contextlib
 import functools
 import json
 import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -57,10 +62,55 @@ def _make(name: str) -> tf.distribute.Strategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def is_chief() -> bool:
-    """Returns whether this process writes files: the first worker, or the only one."""
-    config = _config()
-    return config.get("task", {}).get("index", 0) == 0
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether this process writes files and prints: the first worker, or the only one."""
+    return not has_workers(strategy) or strategy.cluster_resolver.task_id == 0
+
+
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether other processes train with this one."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def from_chief(strategy: tf.distribute.Strategy, find: Callable[[], Any]) -> Any:
+    """Returns to every worker what the chief finds, so that all do the same.
+
+    Every worker must call it, each time that another does.
+
+    Args:
+        strategy: The strategy.
+        find: Called on the chief alone, returns values that JSON holds.
+    """
+    if not has_workers(strategy):
+        return find()
+    text = json.dumps(find()).encode() if is_chief(strategy) else b""
+
+    def part(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
+        said = text if context.replica_id_in_sync_group == 0 else b""
+        return tf.constant(list(said), tf.int32, [len(said)])
+
+    values = strategy.experimental_distribute_values_from_function(part)
+    return json.loads(bytes(strategy.gather(values, axis=0).numpy().tolist()))
+
+
+@contextlib.contextmanager
+def chief_alone_prints(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Keeps what other workers than the chief print from standard output."""
+    if is_chief(strategy):
+        yield
+    else:
+        with pathlib.Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+
+
+@contextlib.contextmanager
+def writable(strategy: tf.distribute.Strategy, directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives the chief the directory to write to, and every other worker one that is thrown away."""
+    if is_chief(strategy):
+        yield directory
+    else:
+        with tempfile.TemporaryDirectory() as other:
+            yield pathlib.Path(other)
 
 
 def _workers() -> list[str]:

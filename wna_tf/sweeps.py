@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import costs, executors, locks, results, training
+from wna_tf import costs, executors, locks, results, strategies, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -35,7 +35,9 @@ def sweep(
     """Trains what is not finished yet.
 
     A run that fails is recorded in its directory (`failure.json`) and the others go on; the next
-    sweep tries it again. Runs that another process trains are left to it, and waited for.
+    sweep tries it again. Runs that another process trains are left to it, and waited for. With
+    several workers, all go through the same grid, and a failure ends the sweep: the others may be
+    waiting in the midst of the run for the worker that failed.
 
     Args:
         configs: The runs.
@@ -44,7 +46,7 @@ def sweep(
         setup: How each is trained.
 
     Returns:
-        The finished runs and the failures.
+        The finished runs and the failures; runs on the chief alone, if there are several workers.
 
     Raises:
         ValueError: If a configuration is wrong, the first run's does not fit its data, or the
@@ -53,10 +55,20 @@ def sweep(
         OSError: If the directory cannot be written to.
     """
     execute = executors.get(executor)
+    devices = strategies.get(setup.strategy)
+    if strategies.has_workers(devices) and executor != "local":
+        raise ValueError(
+            f"Expected executor='local' with several workers. Received: executor={executor!r}"
+        )
     for config in configs:
         training.check(config)
         training.check_directory(config, directory / config.name)
-    pending = [c for c in configs if results.state(directory / c.name) != "finished"]
+
+    def finished() -> list[bool]:
+        return [results.state(directory / config.name) == "finished" for config in configs]
+
+    done = strategies.from_chief(devices, finished)
+    pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
     if pending:
         training.prepare(pending[0], setup.strategy)
         results.make_directory(directory)
@@ -73,9 +85,13 @@ def sweep(
             if failure:
                 failures[directory / config.name] = failure
                 print(f"Failed: {directory / config.name}: {failure}", flush=True)
+                if strategies.has_workers(devices):
+                    return Outcome([], failures)
         if len(busy) == len(pending):
             time.sleep(_PATIENCE)
         pending = busy
+    if not strategies.is_chief(devices):  # The chief may not have written its last run yet.
+        return Outcome([], failures)
     places = [directory / config.name for config in configs]
     return Outcome([results.read_run(p) for p in places if p not in failures], failures)
 
@@ -103,7 +119,8 @@ def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> s
     except Exception as error:  # A failure of any kind must not end the sweep.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         try:
-            results.write_failure(place, config.to_dict(), reason, traceback.format_exc())
+            with strategies.writable(strategies.get(setup.strategy), place) as own:
+                results.write_failure(own, config.to_dict(), reason, traceback.format_exc())
         except OSError as unwritten:  # A full disk, say.
             reason += f" (not recorded: {unwritten})"
         return reason

@@ -1,5 +1,6 @@
 """Training one run from its configuration."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -240,16 +241,32 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> res
         FileNotFoundError: If the data set is not there.
         locks.Busy: If another process trains the run.
     """
-    with locks.claimed(directory):
-        check_directory(config, directory)
-        results.clean(directory)
-        if results.state(directory) != "finished":
-            _train(config, directory, setup)
+    devices = strategies.get(setup.strategy)
+    with contextlib.ExitStack() as claims:
+
+        def claim() -> str | None:
+            try:
+                claims.enter_context(locks.claimed(directory))
+            except locks.Busy:
+                return None
+            check_directory(config, directory)
             results.clean(directory)
-        return results.read_run(directory)
+            return results.state(directory)
+
+        state = strategies.from_chief(devices, claim)
+        if state is None:
+            raise locks.Busy(directory)
+        if state == "finished":
+            return results.read_run(directory)
+        with strategies.writable(devices, directory) as own:
+            _train(config, own, setup, directory / results.CHECKPOINTS)
+            results.clean(own)
+            return results.read_run(own)
 
 
-def _train(config: Config, directory: pathlib.Path, setup: Setup) -> None:
+def _train(
+    config: Config, directory: pathlib.Path, setup: Setup, checkpoints: pathlib.Path
+) -> None:
     boards = [callbacks.TensorBoard(directory / "tensorboard")] if setup.tensorboard else []
     data, learner = prepare(config, setup.strategy)
     (directory / results.FAILURE).unlink(missing_ok=True)
@@ -269,7 +286,7 @@ def _train(config: Config, directory: pathlib.Path, setup: Setup) -> None:
                 callbacks.Progress(),
                 divergence,
             ],
-            directory / results.CHECKPOINTS,
+            checkpoints,
             {"config": config.to_dict()},
             setup.checkpoint_every,
         )

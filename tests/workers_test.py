@@ -1,0 +1,108 @@
+"""Several workers: two processes on this machine train what one does, and survive being killed."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.resume_test import bits
+from wna_tf import results
+
+FLAGS = [
+    "--rule=kolen_pollack",
+    "--optimizer=adam",
+    "--learning_rate=.01",
+    "--width=8",
+    "--batch_size=35",  # The last of 4 batches has 15 examples: workers get 8 and 7.
+    "--validation_size=1380",
+    "--nonormalize",
+    "--checkpoint_every=3",
+]
+PATIENCE = 180  # Seconds that anything may take, on a busy machine.
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def workers(directory, *flags):
+    """Starts two workers; whatever happens, they have ended in the end."""
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    processes = []
+    try:
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "main.py", f"--run_dir={directory}", *FLAGS, *flags],
+                    cwd=ROOT,
+                    env=os.environ | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def finish(directory, *flags):
+    """Runs two workers to their end; returns what each printed."""
+    with workers(directory, *flags) as processes:
+        outputs = [process.communicate(timeout=PATIENCE) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+    return [output for output, _ in outputs]
+
+
+def place(directory):
+    (found,) = directory.glob("kolen_pollack*/")
+    return found
+
+
+def test_two_workers_train_as_one(tmp_path):
+    chief, other = finish(tmp_path / "two", "--epochs=2")  # TF_CONFIG says what --strategy is.
+    assert "Validation accuracy" in chief and other == ""
+    command = [sys.executable, "main.py", f"--run_dir={tmp_path / 'one'}", "--epochs=2", *FLAGS]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=PATIENCE, stdout=subprocess.DEVNULL)
+    one, two = (bits(place(tmp_path / name)) for name in ("one", "two"))
+    assert one[0].keys() == two[0].keys()
+    for name, value in one[0].items():
+        dtype = np.int64 if name.endswith("iteration") else np.float32
+        a, b = (np.frombuffer(some, dtype) for some in (value, two[0][name]))
+        np.testing.assert_allclose(b, a, atol=1e-5, err_msg=name)
+    for row, expected in zip(two[1], one[1], strict=True):
+        assert row.keys() == expected.keys()
+        for name in row.keys() - {"seconds"}:
+            np.testing.assert_allclose(row[name], expected[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.slow  # The survivor learns of it after some seconds; six processes start.
+def test_a_killed_worker_ends_the_others_and_they_go_on_to_the_same_bits(killed, tmp_path):
+    with workers(tmp_path / "killed", "--epochs=2000") as processes:
+        deadline = time.monotonic() + PATIENCE
+        while not list((tmp_path / "killed").glob("*/checkpoints/step-*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        processes[killed].kill()
+        survivor = processes[1 - killed]
+        began = time.monotonic()
+        output, errors = survivor.communicate(timeout=PATIENCE)
+        print(f"The survivor ended after {time.monotonic() - began:.1f} s: {errors}")
+        assert survivor.returncode > 0
