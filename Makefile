@@ -17,7 +17,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -630,13 +630,19 @@ def test_no_convolution_runs_in_vain_after_many_shapes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rule", "normalize"), [*((rule, True) for rule in RULES), ("linearized", False)]
+    ("rule", "normalize", "width"),
+    [
+        *((rule, True, 64) for rule in RULES),
+        ("linearized", False, 64),
+        ("align_zero", True, 16),
+        ("linearized", True, 128),
+    ],
 )
-def test_no_convolution_runs_in_vain(rule, normalize, tmp_path):
+def test_no_operation_runs_in_vain(rule, normalize, width, tmp_path):
     # Only at production sizes: whether operations that nothing needs are pruned depends on them.
     blocks = 3
     with precision("float32"):
-        network = wna_tf.models.cnn((28, 28, 1), 10, 64, (1, 2, 2), normalize=normalize)
+        network = wna_tf.models.cnn((28, 28, 1), 10, width, (1, 2, 2), normalize=normalize)
         learner = make_learner(network, rule, metrics=["accuracy"])
         x, y = tf.random.normal((100, 28, 28, 1)), tf.random.normal((100, 10))
         step = tf.function(lambda: learner.train_step((x, y)), autograph=False)
@@ -651,6 +657,14 @@ def test_no_convolution_runs_in_vain(rule, normalize, tmp_path):
         "Conv2DBackpropInput": 0 if rule.startswith(("direct", "readout")) else blocks - 1,
         "Conv2DBackpropFilter": 0 if rule == "readout" else blocks,
     }
+    if normalize:
+        networks = passes - 2 * (rule == "linearized")
+        back = {"readout": 0, "linearized": 2 * blocks}.get(rule, blocks)
+        # Through both networks, but the first block carries nothing to the images.
+        both = {"align_ada": 2 * blocks - 1}.get(rule, back)
+        expected["FusedBatchNormV3"] = networks * blocks
+        expected["FusedBatchNormGradV3"], expected["ReluGrad"] = both, back
+        expected["BiasAdd"] = expected["BiasAddGrad"] = 0  # Normalization undoes biases.
     for name, count in expected.items():
         forms = (name, f"_Fused{name}", f"_MklNative{name}", f"_MklNativeFused{name}")
         assert sum(counts[form] for form in forms) == count, name

@@ -211,39 +211,46 @@ def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
     return seconds(*given, machine), cost(*given).memory
 
 
-def measure_machine(widths: tuple[int, int] = (32, 128), rounds: int = 10) -> Machine:
+def measure_machine(
+    widths: tuple[int, int] = (32, 128),
+    rounds: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Machine:
     """Measures what this machine does, in some seconds.
 
     Args:
         widths: Two widths at which it convolves.
         rounds: How often; the shortest time counts, which others disturb least.
+        clock: Returns seconds; with `time.process_time` rates are those of processor time.
     """
-    seconds_per_operation = [_time_convolution(width, rounds) for width in widths]
+    seconds_per_operation = [_time_convolution(width, rounds, clock) for width in widths]
     (small, large), (low, high) = widths, seconds_per_operation
     # low = wide (1 + narrow / small), high = wide (1 + narrow / large).
     slope = max(low - high, 0) / (1 / small - 1 / large)
     wide = max(high - slope / large, high / 2)
     x = tf.random.normal((50, 32, 32, 64))
     pass_over = tf.function(lambda x: tf.nn.relu(normalize(x, 1e-6)[0]), autograph=False)
-    bandwidth = _FORWARD[True] * _FLOAT * 50 * 32 * 32 * 64 / _time(lambda: pass_over(x), rounds)
+    bandwidth = (
+        _FORWARD[True] * _FLOAT * 50 * 32 * 32 * 64 / _time(lambda: pass_over(x), rounds, clock)
+    )
     y = tf.zeros((1, 1))
     start = tf.function(lambda y: [tf.matmul(y + n, y) for n in range(100)], autograph=False)
-    return Machine(wide, slope / wide, bandwidth, _time(lambda: start(y), rounds) / 100)
+    return Machine(wide, slope / wide, bandwidth, _time(lambda: start(y), rounds, clock) / 100)
 
 
-def _time_convolution(width: int, rounds: int) -> float:
+def _time_convolution(width: int, rounds: int, clock: Callable) -> float:
     """Returns the seconds of one operation of a convolution."""
     x, kernel = tf.random.normal((50, 16, 16, width)), tf.random.normal((3, 3, width, width))
     convolve = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"), autograph=False)
-    return _time(convolve, rounds) / (2 * 50 * 16 * 16 * 9 * width**2)
+    return _time(convolve, rounds, clock) / (2 * 50 * 16 * 16 * 9 * width**2)
 
 
-def _time(function: Callable, rounds: int) -> float:
+def _time(function: Callable, rounds: int, clock: Callable) -> float:
     """Returns the least seconds of a call, after one that traces."""
     taken = []
     for number in range(rounds + 1):
-        start = time.perf_counter()
+        start = clock()
         tf.nest.map_structure(lambda tensor: tensor[:1].numpy(), function())
         if number:
-            taken.append(time.perf_counter() - start)
+            taken.append(clock() - start)
     return min(taken)

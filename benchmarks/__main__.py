@@ -1,0 +1,34 @@
+"""Every benchmark, tables to standard output, JSON and a figure to `build/bench/`: `make bench`."""
+
+import pathlib
+import subprocess
+import sys
+
+from benchmarks import figure
+
+DIRECTORY = pathlib.Path("build/bench")
+# Name of the file, module, arguments. Each in a process of its own: memory and what TensorFlow
+# keeps of a process's past are not shared.
+BENCHMARKS = {
+    "rules": ("rules", "--network", "cifar10", "--widths", "16", "64", "--rounds", "5"),
+    "rules_kmnist": ("rules", "--network", "kmnist", "--widths", "64", "--rounds", "5"),
+    "rules_add": ("rules", "--network", "add", "--widths", "64", "--rounds", "5"),
+    "rules_digits": ("rules", "--network", "digits", "--widths", "64", "--rounds", "9"),
+    "fresh": ("fresh", "--network", "cifar10", "--widths", "64"),
+    "pipeline": ("pipeline",),
+    "scaling": ("scaling",),
+}
+
+
+def main() -> None:
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    for name, (module, *arguments) in BENCHMARKS.items():
+        print(f"\n## benchmarks.{module} {' '.join(arguments)}\n", flush=True)
+        path = DIRECTORY / f"{name}.json"
+        command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--json", str(path)]
+        subprocess.run(command, check=True)
+    figure.draw(DIRECTORY, DIRECTORY / "performance.png")
+
+
+if __name__ == "__main__":
+    main()

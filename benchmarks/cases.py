@@ -1,0 +1,118 @@
+"""What is measured: networks, their data, and rules on them; and how."""
+
+import json
+import math
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import wna_tf
+from wna_tf import costs
+from wna_tf.config import Config
+
+PLAIN = "keras.Model.fit"
+UNFUSED = "keras.Model.fit, moments"
+"""Plain Keras, with normalizations as chains of small operations."""
+
+SHAPES = {
+    "cifar10": ((32, 32, 3), (10,)),
+    "kmnist": ((28, 28, 1), (10,)),
+    "digits": ((8, 8, 1), (10,)),
+    "add": ((100, 1), (100, 1)),
+}
+_STRIDES = {"cifar10": (1, 1, 1, 2, 1, 2, 1), "kmnist": (1, 2, 2)}
+
+
+def make_network(name: str, width: int, unfused: bool = False) -> keras.Model:
+    """Returns a network: a convolutional one, an mlp for digits, the recurrent one for Add."""
+    keras.utils.set_random_seed(0)
+    if name == "add":
+        return wna_tf.models.rnn(width)
+    (shape, _), options = SHAPES[name], {"synchronized": unfused}
+    if name == "digits":
+        return wna_tf.models.mlp(shape, 10, width, **options)
+    return wna_tf.models.cnn(shape, 10, width, _STRIDES[name], **options)
+
+
+def make_model(rule: str, name: str, width: int) -> keras.Model:
+    """Returns a compiled learner, or the plain network."""
+    model = make_network(name, width, rule == UNFUSED)
+    if rule not in (PLAIN, UNFUSED):
+        model = wna_tf.Learner(model, rule)
+    model.compile(keras.optimizers.SGD(1e-3), "mse", metrics=["accuracy"], jit_compile=False)
+    return model
+
+
+def blocks(name: str, width: int) -> list[costs.Block]:
+    """Returns the blocks of a network, for what its steps cost."""
+    config = Config(
+        model={"add": "rnn", "digits": "mlp"}.get(name, "cnn"),
+        width=width,
+        strides=_STRIDES.get(name, (1,)),
+    )
+    shape, targets = SHAPES[name]
+    return costs.blocks(config, shape, targets[-1])
+
+
+def make_batch(name: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns made-up inputs and targets; a step takes as long for any."""
+    rng = np.random.default_rng(0)
+    return tuple(rng.random((batch_size, *shape), dtype="float32") for shape in SHAPES[name])
+
+
+def repeat(batch: Sequence[Any], steps: int) -> tf.data.Dataset:
+    """Returns one batch so many times."""
+    return tf.data.Dataset.from_tensors(tuple(batch)).repeat(steps).prefetch(2)
+
+
+def interleave(
+    functions: dict[str, Callable[[], Any]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Calls each function in turn, round after round, so that drifts of the machine hit all.
+
+    Returns:
+        Seconds, and seconds of processor time, of each call but those of the first round, in which
+        graphs are traced.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    processor: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(rounds + 1):
+        for name, function in functions.items():
+            start, start_processor = time.perf_counter(), time.process_time()
+            function()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+                processor[name].append(time.process_time() - start_processor)
+    return seconds, processor
+
+
+def ratios(values: Sequence[float], to: Sequence[float]) -> list[float]:
+    """Returns the quartiles of the ratio of two times, taken round by round."""
+    return quartiles([a / b for a, b in zip(values, to, strict=True)])
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Returns the quartiles of a sample."""
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Returns the slope of a least-squares line through the logarithms of both."""
+    return float(np.polyfit([math.log(v) for v in x], [math.log(v) for v in y], 1)[0])
+
+
+def write(rows: list[dict[str, Any]], path: pathlib.Path | None) -> None:
+    """Prints rows as a Markdown table, and writes them as JSON if there is a path."""
+    if rows:
+        print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
+    for row in rows:
+        print("| " + " | ".join(map(str, row.values())) + " |")
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows, indent=2) + "\n")

@@ -1,0 +1,128 @@
+"""Seconds a step of each rule, against plain Keras and against its products alone.
+
+    python -m benchmarks.rules --network cifar10 --widths 32 128 --rounds 9
+
+In each round every rule takes one chunk of steps, plain Keras first: a ratio is taken within a
+round, so that it holds when the machine's speed drifts. Columns: milliseconds a step (median);
+images a second; its ratio to `keras.Model.fit` on the same network (median and quartiles); the
+ratio of processor time, which holds where cores are shared with others; the ratio to the limit,
+the same convolutions and matrix products alone, timed in the same rounds.
+"""
+
+import argparse
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+import wna_tf
+from benchmarks import cases
+from wna_tf import costs
+from wna_tf.jacobians import transpose_jvp
+from wna_tf.kinds import Affine, Recurrence
+from wna_tf.trace import trace
+
+
+def make_limit(network: str, width: int, batch_size: int, rule: str) -> Callable | None:
+    """Returns a function that runs the products of a rule's step alone; None for recurrences."""
+    program = trace(cases.make_network(network, width))
+    steps = program.affine_maps
+    if any(isinstance(step, Recurrence) for step in steps):
+        return None
+    work = costs.passes(rule)
+
+    def draw(place):
+        return tf.random.normal((batch_size, *program.shapes[place.index][1:]))
+
+    products: list[Callable] = []
+    for index, step in enumerate(steps):
+        is_first, is_last = index == 0, index == len(steps) - 1
+        x, delta = draw(step.inputs[0]), draw(step.outputs[0])
+        forward = work.forward - (work.forward > 2 and is_first)
+        # Inputs of their own, or TensorFlow would take equal products for one.
+        products += [_forward(step, draw(step.inputs[0])) for _ in range(forward)]
+        if work.carried and not is_first:
+            products.append(_carry(step, x, delta))
+        if work.learned or is_last:
+            products.append(_learn(step, x, delta))
+    return tf.function(lambda: [product() for product in products], autograph=False)
+
+
+def _forward(step: Affine, x: tf.Tensor) -> Callable:
+    return lambda: step.parts.linear(x, step.kernel.value)
+
+
+def _carry(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
+    return lambda: transpose_jvp(lambda x: step.parts.linear(x, step.kernel.value), [x], delta)
+
+
+def _learn(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
+    kernel = tf.convert_to_tensor(step.kernel)
+    return lambda: transpose_jvp(lambda kernel: step.parts.linear(x, kernel), [kernel], delta)
+
+
+def measure(
+    network: str, width: int, batch_size: int, steps: int, rounds: int, rules: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns a row for plain Keras and for each rule."""
+    data = cases.repeat(cases.make_batch(network, batch_size), steps)
+    functions, limits = {}, {}
+    for rule in [cases.PLAIN, cases.UNFUSED, *rules]:
+        model = cases.make_model(rule, network, width)
+        functions[rule] = lambda model=model: model.fit(data, verbose=0, shuffle=False)
+        # Limits of rules with the same passes are the same.
+        passes = costs.passes(rule if rule in rules else "backprop")
+        limits[rule] = f"limit of {passes}"
+        if limits[rule] not in functions:
+            limit = make_limit(network, width, batch_size, rule if rule in rules else "backprop")
+            if limit:
+                functions[limits[rule]] = lambda limit=limit: [limit() for _ in range(steps)]
+    seconds, processor = cases.interleave(functions, rounds)
+    rows = []
+    for rule, limit in limits.items():
+        low, middle, high = cases.ratios(seconds[rule], seconds[cases.PLAIN])
+        median = statistics.median(seconds[rule]) / steps
+        to_limit = cases.ratios(processor[rule], processor[limit]) if limit in processor else None
+        rows.append(
+            {
+                "network": network,
+                "width": width,
+                "rule": rule,
+                "ms a step": round(1e3 * median, 1),
+                "images/s": round(batch_size / median),
+                "ratio": round(middle, 2),
+                "quartiles": f"{low:.2f} to {high:.2f}",
+                "processor": round(cases.ratios(processor[rule], processor[cases.PLAIN])[1], 2),
+                "to the limit": round(to_limit[1], 2) if to_limit else None,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=cases.SHAPES, default="cifar10")
+    parser.add_argument("--widths", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--batch_size", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=2, help="steps in a chunk")
+    parser.add_argument("--rounds", type=int, default=9, help="chunks of each rule")
+    parser.add_argument("--rules", nargs="+", default=list(wna_tf.rules.names()))
+    parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
+    options = parser.parse_args()
+    rows = []
+    for width in options.widths:
+        rows += measure(
+            options.network,
+            width,
+            options.batch_size,
+            options.steps,
+            options.rounds,
+            options.rules,
+        )
+    cases.write(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()
