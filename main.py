@@ -50,17 +50,7 @@ def _interruptible(advice):
 
 
 with _interruptible("nothing was begun"), _quiet():
-    from wna_tf import (
-        config,
-        evaluation,
-        executors,
-        export,
-        reporting,
-        results,
-        strategies,
-        sweeps,
-        training,
-    )
+    from wna_tf import commands, config, evaluation, executors, strategies, training
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -89,59 +79,29 @@ for field in FIELDS:
     )
 
 
-def _grid() -> dict[str, list]:
-    grid = {}
-    for field in FIELDS:
-        value = FLAGS[field.name].value
-        grid[field.name] = (
-            config.parse(field, value or "") if not isinstance(value, bool) else [value]
-        )
-    return grid
+def grid() -> dict[str, list]:
+    """Returns the values of each field of the configuration, as the flags say."""
+    texts = {field: FLAGS[field.name].value for field in FIELDS}
+    return {
+        field.name: [text] if isinstance(text, bool) else config.parse(field, text or "")
+        for field, text in texts.items()
+    }
 
 
-def train(directory: pathlib.Path) -> None:
-    """Trains the grid of the flags, and reports it; status 1 if a run failed."""
-    configs = config.expand(_grid())
+def execute(directory: pathlib.Path) -> int | None:
+    """Does what the flags say, and returns the status of the process."""
+    if FLAGS.mode == "report":
+        return commands.report(directory)
+    if FLAGS.mode == "export":
+        return commands.export_runs(directory)
+    if FLAGS.mode == "evaluate":
+        given = {name: values for name, values in grid().items() if FLAGS[name].present}
+        return commands.evaluate(directory, FLAGS.split, given)
+    configs = config.expand(grid())
     if FLAGS.dry_run:
-        print(sweeps.plan(configs, directory))
-        return
+        return commands.plan(configs, directory)
     setup = training.Setup(FLAGS.strategy, FLAGS.checkpoint_every, FLAGS.tensorboard)
-    with strategies.chief_alone_prints(strategies.get(FLAGS.strategy)):
-        runs, failures = sweeps.sweep(configs, directory, FLAGS.executor, setup)
-        if runs:
-            _report(runs, directory)
-    if failures:
-        names = ", ".join(path.name for path in failures)
-        print(f"{len(failures)} runs failed (see their failure.json): {names}", file=sys.stderr)
-        sys.exit(1)
-
-
-def report(directory: pathlib.Path) -> None:
-    """Reports every finished run in a directory."""
-    _report(results.read_runs(directory), directory)
-
-
-def evaluate(directory: pathlib.Path) -> None:
-    """Evaluates finished runs or a SavedModel; flags of data and loss override those of a run."""
-    given = {name: values for name, values in _grid().items() if FLAGS[name].present}
-    options = evaluation.choose(given)
-    print(evaluation.describe(evaluation.evaluate(directory, FLAGS.split, options)))
-
-
-def export_runs(directory: pathlib.Path) -> None:
-    """Exports finished runs."""
-    print(*export.export(directory), sep="\n")
-
-
-def _report(runs: list[results.Run], directory: pathlib.Path) -> None:
-    main = reporting.report(runs, directory)[0]
-    print(f"\n{main.title}\n\n{main.table}\n\nFigure: {main.figure}")
-    print(f"Report: {directory / reporting.PAGE}")
-
-
-_MODES = {"train": train, "report": report, "evaluate": evaluate, "export": export_runs}
-_ADVICE = dict.fromkeys(_MODES, "nothing is left half-written, the same command begins anew")
-_ADVICE["train"] = "the same command goes on with what is not finished"
+    return commands.train(configs, directory, FLAGS.executor, setup)
 
 
 def run(argv: list[str]) -> None:
@@ -159,12 +119,16 @@ def run(argv: list[str]) -> None:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
             )
-        with _interruptible(_ADVICE[FLAGS.mode]):
-            _MODES[FLAGS.mode](pathlib.Path(FLAGS.run_dir))
+        goes_on = "the same command goes on with what is not finished"
+        begins = "nothing is left half-written, the same command begins anew"
+        with _interruptible(goes_on if FLAGS.mode == "train" else begins):
+            status = execute(pathlib.Path(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         print(" ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        status = 2
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

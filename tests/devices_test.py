@@ -2,10 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 
-from wna_tf import callbacks, config, results, training
+from wna_tf import callbacks, config, training
 
 # The last of the 4 batches has 15 examples, of which the replicas get 8 and 7; the last of the
 # validation and the test examples are uneven too.
@@ -32,6 +31,7 @@ def test_a_mirrored_run_is_that_of_one_device(normalized, mirrored, tmp_path):
     print(one.history, two.history)
     for a, b in zip(one.history, two.history, strict=True):
         assert a.keys() == b.keys()
-        for k in a: print(k, a[k], b[k], abs(a[k]-b[k])/max(abs(a[k]),1e-9))
+        for k in a:
+            print(k, a[k], b[k], abs(a[k] - b[k]) / max(abs(a[k]), 1e-9))
     for k in one.result:
         print(k, one.result[k], two.result[k])

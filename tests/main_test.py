@@ -136,7 +136,7 @@ def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main.sweeps, "sweep", interrupt)
+    monkeypatch.setattr(main.commands.sweeps, "sweep", interrupt)
     with pytest.raises(SystemExit) as exit_info:
         run(f"--run_dir={tmp_path}")
     assert exit_info.value.code == 130

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.resume_test import bits
-from wna_tf import results
 
 FLAGS = [
     "--rule=kolen_pollack",
