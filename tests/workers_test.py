@@ -90,17 +90,31 @@ def test_two_workers_train_as_one(tmp_path):
             np.testing.assert_allclose(row[name], expected[name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.slow  # The survivor learns of it after some seconds; six processes start.
-def test_a_killed_worker_ends_the_others_and_they_go_on_to_the_same_bits(killed, tmp_path):
-    with workers(tmp_path / "killed", "--epochs=2000") as processes:
-        deadline = time.monotonic() + PATIENCE
-        while not list((tmp_path / "killed").glob("*/checkpoints/step-*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        processes[killed].kill()
-        survivor = processes[1 - killed]
-        began = time.monotonic()
-        output, errors = survivor.communicate(timeout=PATIENCE)
-        print(f"The survivor ended after {time.monotonic() - began:.1f} s: {errors}")
-        assert survivor.returncode > 0
+@pytest.mark.slow  # A survivor learns of it after half a minute, and eight processes start.
+def test_a_killed_worker_ends_the_others_and_they_go_on_to_the_same_bits(tmp_path):
+    step = 0
+    for index, deadly in ((1, signal.SIGKILL), (0, signal.SIGTERM)):
+        with workers(tmp_path / "killed", "--epochs=16") as processes:
+            deadline = time.monotonic() + PATIENCE
+            while newest(tmp_path / "killed") <= step:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            processes[index].send_signal(deadly)
+            step = newest(tmp_path / "killed")
+            began = time.monotonic()
+            _, errors = processes[1 - index].communicate(timeout=PATIENCE)
+            print(f"The survivor ended after {time.monotonic() - began:.1f} s.")
+            assert processes[1 - index].returncode == 1
+            (line,) = [line for line in errors.splitlines() if line]
+            assert line.startswith("1 runs failed")
+            assert processes[index].wait(timeout=PATIENCE) == -deadly
+    assert 0 < step < 64
+    chief, _ = finish(tmp_path / "killed", "--epochs=16")
+    assert "Going on from step" in chief
+    finish(tmp_path / "whole", "--epochs=16")
+    assert bits(place(tmp_path / "killed")) == bits(place(tmp_path / "whole"))
+
+
+def newest(directory):
+    """Returns the step of the newest checkpoint; 0 without any."""
+    return max((int(path.name[5:]) for path in directory.glob("*/checkpoints/step-*")), default=0)

@@ -5,7 +5,9 @@ import functools
 import json
 import os
 import pathlib
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,7 +61,12 @@ def _make(name: str) -> tf.distribute.Strategy:
             "Expected the environment variable TF_CONFIG to list the workers of the strategy "
             f"'multi_worker'. Received: TF_CONFIG={os.environ.get('TF_CONFIG')!r}"
         )
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    before = signal.getsignal(signal.SIGTERM)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    # TensorFlow would ignore it from now on, and a cluster wait until it kills the process.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return strategy
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
