@@ -278,7 +278,7 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             tape.watch(outputs)
             y_pred = self._program.pack(outputs)
-            _check_targets(self.loss, y, y_pred)
+            y = _check_targets(self.loss, y, y_pred)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
@@ -326,31 +326,32 @@ def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | Non
     return update + penalty
 
 
-def _check_targets(loss: Any, y: Any, y_pred: Any) -> None:
-    """Refuses targets that Keras would broadcast to the outputs' shape in silence."""
+def _check_targets(loss: Any, y: Any, y_pred: Any) -> Any:
+    """Returns the targets; refuses those that Keras would broadcast to the outputs' shape."""
     if not (isinstance(loss, str | keras.losses.Loss) and tf.is_tensor(y_pred)) or y is None:
-        return
+        return y
     name = loss if isinstance(loss, str) else loss.name
     if "sparse" in name:
-        _check_labels(loss, y, y_pred)
-        return
+        return _check_labels(loss, y, y_pred)
     y = tf.convert_to_tensor(y)
     message = f"Expected targets of the outputs' shape {y_pred.shape} for the loss {name!r}."
     if not y.shape.is_compatible_with(y_pred.shape):
         raise ValueError(f"{message} Received: targets of shape {y.shape}")
     if not y.shape[1:].is_fully_defined():  # Keras relaxes shapes when it traces a step again.
         tf.debugging.assert_equal(tf.shape(y), tf.shape(y_pred), message)
+    return y
 
 
-def _check_labels(loss: Any, labels: Any, y_pred: tf.Tensor) -> None:
+def _check_labels(loss: Any, y: Any, y_pred: tf.Tensor) -> tf.Tensor:
     """Refuses labels of no class, for which TensorFlow's loss on a GPU is NaN; XLA drops this."""
-    labels, classes = tf.cast(labels, "int64"), y_pred.shape[-1]
+    labels, classes = tf.cast(y, "int64"), y_pred.shape[-1]
     is_class = (labels >= 0) & (labels < classes)
     ignored = getattr(loss, "ignore_class", None)
     if ignored is not None:
         is_class |= labels == ignored
     message = f"Expected labels from 0 to {classes - 1}. Received:"
-    tf.debugging.Assert(tf.reduce_all(is_class), [message, labels])
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(is_class), [message, labels])]):
+        return tf.identity(y)
 
 
 def _batch_size(x: Any) -> tf.Tensor:
