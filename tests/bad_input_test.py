@@ -484,6 +484,7 @@ def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, 
         )
         assert results.state(run) == "started"
         assert contents(run) == {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
+    at_step(None, None)
     assert "Going on from step 10 of 12." in command(*flags).out
     same = results.read_run(finished / TINY.name).result
     assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}

@@ -11,7 +11,7 @@ from wna_tf import export, training
 from wna_tf.config import Config
 
 RULES = wna_tf.rules.names()
-HALF = 0.05  # Of an update's norm, mixed_bfloat16 against float64. Measured: at most 0.033.
+HALF = 0.02  # Of an update's norm, mixed_bfloat16 against float64. Measured: at most 0.012.
 SINGLE = 1e-5  # Of an update's norm, float32 against float64. Measured: at most 5e-7.
 XLA = 1e-5  # Of the weights' change, XLA against none, in float32. Measured: at most 3e-6.
 
@@ -136,7 +136,8 @@ def test_a_run_trains_in_it(precision, tmp_path):
     assert {layer.dtype_policy.name for layer in network.layers} == {precision}
 
 
+@pytest.mark.filterwarnings("error:Model doesn't support `jit_compile=True`")
+@pytest.mark.usefixtures("without_determinism")
 def test_a_run_compiles_with_xla_if_asked():
-    for jit_compile in (False, True):
-        _, learner = training.prepare(Config(width=4, jit_compile=jit_compile))
-        assert learner.jit_compile is jit_compile
+    _, learner = training.prepare(Config(width=4, jit_compile=True))
+    assert learner.jit_compile
