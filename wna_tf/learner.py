@@ -261,7 +261,10 @@ class Learner(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Builds metrics by the shapes of a batch; Keras calls it."""
-        if iterator is not None and self._distribute_strategy is not None:
+        parts = (self._compile_metrics, self._compile_loss)
+        if self._distribute_strategy is None or all(part is None or part.built for part in parts):
+            return  # Keras would draw a batch for nothing.
+        if iterator is not None:
             # Keras takes the mean of the replicas' parts, which may differ in size.
             _, _, batches = next(iter(iterator))
             local = self.distribute_strategy.experimental_local_results
