@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_run_with_diagnostics_is_that_of_one_device_and_goes_on_to_the_same_bi
         pass
 
     def stop(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) == 7:
+        if keras.ops.convert_to_numpy(self.model.optimizer.iterations) == 7:
             raise StoppedError
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):

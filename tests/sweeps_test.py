@@ -52,6 +52,13 @@ def test_a_mistake_in_the_first_run_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_several_workers_go_through_the_grid_by_themselves(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweeps.strategies, "has_workers", lambda strategy: True)
+    with pytest.raises(ValueError, match=r"Expected executor='local' .* executor='ray'"):
+        sweeps.sweep(make_grid(), tmp_path, "ray")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_plan_tells_states_and_steps(tmp_path):
     grid = [
         Config(epochs=3, batch_size=100),
