@@ -46,7 +46,7 @@ ADAM = functools.partial(keras.optimizers.Adam, 1e-4)
 OPTIMIZERS = {"vision_transformer": functools.partial(keras.optimizers.SGD, 1e-4, 0.9)}
 
 
-SLOW = ("VGG16", "DenseNet121", "EfficientNetB0")  # A minute of processor time each.
+SLOW = ("VGG16", "DenseNet121", "EfficientNetB0", "ResNet50")  # A minute or more each.
 
 
 @pytest.mark.parametrize(

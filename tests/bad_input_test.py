@@ -52,7 +52,7 @@ class Ended(str):
 def command(capsys, monkeypatch):
     """Runs the command line in this process, without the report of a sweep."""
 
-    monkeypatch.setattr(main, "_report", lambda *_: None)
+    monkeypatch.setattr(main.commands, "_report", lambda *_: None)
 
     def run(*flags):
         status = 0
@@ -495,7 +495,7 @@ def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, 
 def test_an_interruption_of_other_modes_says_that_nothing_is_half_written(
     mode, tmp_path, command, monkeypatch
 ):
-    monkeypatch.setitem(main._MODES, mode, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(main, "execute", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     ended = command(f"--mode={mode}", f"--run_dir={tmp_path}")
     assert ended.status == 143
     assert ended == (

@@ -664,7 +664,13 @@ def test_no_operation_runs_in_vain(rule, normalize, width, tmp_path):
         both = {"align_ada": 2 * blocks - 1}.get(rule, back)
         expected["FusedBatchNormV3"] = networks * blocks
         expected["FusedBatchNormGradV3"], expected["ReluGrad"] = both, back
-        expected["BiasAdd"] = expected["BiasAddGrad"] = 0  # Normalization undoes biases.
-    for name, count in expected.items():
+
+    def count(name):
         forms = (name, f"_Fused{name}", f"_MklNative{name}", f"_MklNativeFused{name}")
-        assert sum(counts[form] for form in forms) == count, name
+        return sum(counts[form] for form in forms)
+
+    for name, number in expected.items():
+        assert count(name) == number, name
+    if normalize:  # It undoes biases; the head's may be added in this form or in another.
+        assert count("BiasAdd") <= passes
+        assert count("BiasAddGrad") <= 1

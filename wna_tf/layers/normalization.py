@@ -126,7 +126,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         epsilon = self.epsilon / scale**2
         outputs, mean, variance = normalize(inputs, epsilon, self.synchronized)
         if training:
-            mean = scale * mean if offset is None else scale * mean + offset
+            mean = scale * mean if offset is None else scale * mean + tf.cast(offset, mean.dtype)
             variance *= scale**2
             for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 # A replica may have no example of a last batch.
