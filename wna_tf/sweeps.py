@@ -78,7 +78,7 @@ def sweep(
     while pending:
         busy = []
         for config, failure in execute(function, progress.announce(pending, directory)):
-            if failure is BUSY:
+            if failure == BUSY:
                 busy.append(config)
                 continue
             progress.finish(config)
