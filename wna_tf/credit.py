@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from wna_tf import engine, forward
+from wna_tf import engine, forward, named
 from wna_tf.kinds import Affine
 from wna_tf.program import Networks
 from wna_tf.rules import Rule
@@ -113,19 +113,9 @@ def get(identifier: "str | dict | Credit") -> Credit:
     Raises:
         ValueError: If it is none of these; the message lists the names.
     """
-    if isinstance(identifier, Credit):
-        return identifier
-    config = dict(identifier) if isinstance(identifier, dict) else {"name": identifier}
-    name = config.pop("name", None)
-    credit = _CREDITS.get(name) if isinstance(name, str) else None
-    if credit is None or set(config) - {field.name for field in dataclasses.fields(credit)}:
-        raise ValueError(
-            f"Expected a way to assign credit, one of {', '.join(_CREDITS)}, with its own fields. "
-            f"Received: credit={identifier!r}"
-        )
-    return credit(**config)
+    return named.get(identifier, Credit, _CREDITS, "credit", "a way to assign credit")
 
 
 def serialize(credit: Credit) -> dict:
     """Returns a way to assign credit as a dict that `get` accepts."""
-    return {"name": credit.name} | dataclasses.asdict(credit)
+    return named.serialize(credit)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from wna_tf import named
 from wna_tf.kinds import Affine, Value
 from wna_tf.program import Program
 
@@ -231,22 +232,12 @@ def get(identifier: "str | dict | Feedback") -> Feedback:
     Raises:
         ValueError: If it is none of these.
     """
-    if isinstance(identifier, Feedback):
-        return identifier
-    config = dict(identifier) if isinstance(identifier, dict) else {"name": identifier}
-    name = config.pop("name", None)
-    source = SOURCES.get(name) if isinstance(name, str) else None
-    if source is None or set(config) - {field.name for field in dataclasses.fields(source)}:
-        raise ValueError(
-            f"Expected a feedback source, one of {', '.join(SOURCES)}, with its own fields. "
-            f"Received: feedback={identifier!r}"
-        )
-    return source(**config)
+    return named.get(identifier, Feedback, SOURCES, "feedback", "a feedback source")
 
 
 def serialize(feedback: Feedback) -> dict:
     """Returns a source as a dict that `get` accepts."""
-    return {"name": feedback.name} | dataclasses.asdict(feedback)
+    return named.serialize(feedback)
 
 
 def reseed(initializer: Any, seed: int, index: int) -> Any:
