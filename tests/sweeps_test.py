@@ -82,6 +82,12 @@ def test_the_plan_counts_the_steps_that_are_taken(tmp_path):
     assert training.count_steps(config) == 2 * data.train.cardinality()
 
 
+def test_a_limit_that_leaves_nothing_out_still_makes_equal_batches():
+    # 1,200 digits are left beside validation: batches of gcd(1200, 500), as `split` makes them.
+    config = Config(data_limit=1200, batch_size=500, epochs=1)
+    assert training.count_steps(config) == training.load_data(config).steps == 12
+
+
 def test_a_plan_of_images_without_a_directory_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Expected data_dir .* Received: data_dir=None"):
         sweeps.plan([Config(dataset="image_folder")], tmp_path)

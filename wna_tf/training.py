@@ -27,7 +27,7 @@ from wna_tf import (
 )
 from wna_tf import config as configs
 from wna_tf.config import Config
-from wna_tf.datasets import Data
+from wna_tf.datasets import Data, pipeline
 from wna_tf.learner import Learner
 
 
@@ -117,9 +117,9 @@ def count_steps(config: Config) -> int:
         FileNotFoundError: If images are to be counted that are not there.
     """
     size = datasets.training_size(config.dataset, config.data_dir, config.validation_size)
-    limit = size if config.data_limit is None else min(config.data_limit, size)
-    batch_size = config.batch_size if limit == size else math.gcd(limit, config.batch_size)
-    return config.epochs * math.ceil(limit / batch_size)
+    limit = None if config.data_limit is None else min(config.data_limit, size)
+    trained, batch_size = pipeline.limit(size, config.batch_size, limit)
+    return config.epochs * math.ceil(trained / batch_size)
 
 
 def _credit(config: Config) -> credit.Credit:

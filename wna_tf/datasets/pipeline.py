@@ -151,6 +151,13 @@ class Data:
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
+def limit(remaining: int, batch_size: int, data_limit: int | None) -> tuple[int, int]:
+    """Returns how many of the remaining examples are trained on, and the size of a batch."""
+    if data_limit is None:
+        return remaining, batch_size
+    return data_limit, math.gcd(data_limit, batch_size)
+
+
 def split(
     examples: Examples,
     batch_size: int,
@@ -183,11 +190,9 @@ def split(
     _check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
     _check_integer("batch_size", batch_size, 1, remaining)
-    if data_limit is None:
-        data_limit = remaining
-    else:
+    if data_limit is not None:
         _check_integer("data_limit", data_limit, 1, remaining)
-        batch_size = math.gcd(data_limit, batch_size)
+    data_limit, batch_size = limit(remaining, batch_size, data_limit)
 
     parts = {"train": (training, range(validation_size, validation_size + data_limit))}
     if validation_size:
