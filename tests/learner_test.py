@@ -25,6 +25,16 @@ def make_learner(rule, optimizer=None, model=wna_tf.models.mlp, **options):
     return learner
 
 
+def make_twins(strategy, rule, **options):
+    """Returns equal learners on one device and on the replicas of a strategy."""
+    learners = []
+    for devices in (tf.distribute.get_strategy(), strategy):
+        keras.utils.set_random_seed(1)
+        with devices.scope():
+            learners.append(make_learner(rule, **options))
+    return learners
+
+
 def assert_same_weights(first, second, tolerance=0.0):
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
@@ -132,11 +142,7 @@ def test_readout_trains_the_last_map_alone():
 def test_two_replicas_train_as_one(rule, mirrored):
     x, y = make_data()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
-    learners = []
-    for strategy in (tf.distribute.get_strategy(), mirrored):
-        keras.utils.set_random_seed(1)
-        with strategy.scope():
-            learners.append(make_learner(rule, normalize=False))
+    learners = make_twins(mirrored, rule, normalize=False)
     one, two = (learner.fit(data, epochs=2, verbose=0).history for learner in learners)
     assert_same_weights(*learners, 1e-5)
     for name, values in one.items():
@@ -147,11 +153,7 @@ def test_two_replicas_train_as_one(rule, mirrored):
 def test_replicas_share_a_last_batch_that_cannot_be_divided(num_examples, mirrored):
     x, y = make_data(num_examples)  # The last batch is of 5: 3 and 2; or of 1: 1 and none.
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
-    learners = []
-    for strategy in (tf.distribute.get_strategy(), mirrored):
-        keras.utils.set_random_seed(1)
-        with strategy.scope():
-            learners.append(make_learner("feedback_alignment", normalize=False))
+    learners = make_twins(mirrored, "feedback_alignment", normalize=False)
     one, two = (learner.fit(data, epochs=2, verbose=0).history for learner in learners)
     assert_same_weights(*learners, 1e-5)
     for name, values in one.items():
@@ -174,11 +176,7 @@ def test_a_replica_without_examples_leaves_moving_statistics_finite(synchronized
 def test_synchronized_replicas_train_normalized_networks_as_one(mirrored):
     x, y = make_data()
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
-    learners = []
-    for strategy in (tf.distribute.get_strategy(), mirrored):
-        keras.utils.set_random_seed(1)
-        with strategy.scope():
-            learners.append(make_learner("align_ada", synchronized=True))
+    learners = make_twins(mirrored, "align_ada", synchronized=True)
     for learner in learners:
         learner.fit(data, epochs=2, verbose=0)
     assert_same_weights(*learners, 1e-4)
