@@ -21,7 +21,8 @@ import wna_tf
 from benchmarks import cases
 from wna_tf import costs
 from wna_tf.jacobians import transpose_jvp
-from wna_tf.kinds import Affine, Recurrence
+from wna_tf.kinds import Affine
+from wna_tf.recurrence import Recurrence
 from wna_tf.trace import trace
 
 
@@ -51,16 +52,16 @@ def make_limit(network: str, width: int, batch_size: int, rule: str) -> Callable
 
 
 def _forward(step: Affine, x: tf.Tensor) -> Callable:
-    return lambda: step.parts.linear(x, step.kernel.value)
+    return lambda: step.linear(x, step.kernel.value)
 
 
 def _carry(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
-    return lambda: transpose_jvp(lambda x: step.parts.linear(x, step.kernel.value), [x], delta)
+    return lambda: transpose_jvp(lambda x: step.linear(x, step.kernel.value), [x], delta)
 
 
 def _learn(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
     kernel = tf.convert_to_tensor(step.kernel)
-    return lambda: transpose_jvp(lambda kernel: step.parts.linear(x, kernel), [kernel], delta)
+    return lambda: transpose_jvp(lambda kernel: step.linear(x, kernel), [kernel], delta)
 
 
 def measure(

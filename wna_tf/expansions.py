@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from wna_tf import layers
-from wna_tf.kinds import Activation, Normalization, Recurrence
+from wna_tf.kinds import Activation, Normalization
 from wna_tf.maps import ELEMENTWISE, Refused, register, takes_training
+from wna_tf.recurrence import Recurrence
 
 
 @register(keras.layers.Dense, layers.Dense)
@@ -276,10 +277,10 @@ def _normalization(layer, emit, x, training=True):
 
 @register(layers.BatchStatisticsNormalization)
 def _batch_statistics_normalization(layer, emit, x, training=True):
-    def absorb(parts):
+    def absorb(affine):
         def apply(inputs):
-            offset = None if parts.offset is None else parts.offset()
-            return layer(inputs, training=training, scale=parts.scale, offset=offset)
+            offset = affine.offset and affine.offset(affine.weights[1].value)
+            return layer(inputs, training=training, scale=affine.scale, offset=offset)
 
         return apply
 

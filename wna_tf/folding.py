@@ -33,14 +33,7 @@ def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
         behind = normalized.get(step.outputs[0])
         # A recurrence uses its outputs itself.
         if type(step) is Affine and behind:
-            folded[step] = dataclasses.replace(step, apply=_without_bias(step))
-            folded[behind] = dataclasses.replace(behind, apply=behind.absorb(step.parts))
+            # The bias is still a weight, with updates that are zero.
+            folded[step] = dataclasses.replace(step, scale=1.0, offset=None)
+            folded[behind] = dataclasses.replace(behind, apply=behind.absorb(step))
     return [folded.get(step, step) for step in maps]
-
-
-def _without_bias(step: Affine):
-    def apply(x, kernel, bias=None):
-        del bias  # Still a weight, with updates that are zero.
-        return step.parts.linear(x, kernel)
-
-    return apply

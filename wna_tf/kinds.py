@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 
 from wna_tf.jacobians import Tangent, push_through, transpose_jvp
-from wna_tf.layers import recurrent as loops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,20 +69,15 @@ class Map(abc.ABC):
 
     Attributes:
         name: Name of the layer that the step belongs to.
-        apply: The function of its inputs (a local map), or of its input and weights (an affine
-            one).
         inputs: Where its inputs come from.
         outputs: Where its outputs go to.
         weights: The variables that it learns.
-        infer: The function in inference mode, if that is another.
     """
 
     name: str
-    apply: Callable[..., Any]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    weights: tuple[keras.Variable, ...] = ()
-    infer: Callable[..., Any] | None = None
+    weights: tuple[keras.Variable, ...]
 
     @abc.abstractmethod
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
@@ -136,41 +130,40 @@ class Map(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Parts:
-    """An affine map taken apart: `scale * linear(x, kernel) + offset()`.
-
-    Attributes:
-        linear: Its part that is linear in `x` and in `kernel` each, but for the scale.
-        scale: A factor of all its outputs.
-        offset: Returns what the bias adds, which broadcasts to an output; None if it has no bias.
-    """
-
-    linear: Callable[..., tf.Tensor]
-    scale: float
-    offset: Callable[[], tf.Tensor] | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Affine(Map):
-    """A map `apply(x, kernel[, bias])`, linear in `x` and in `kernel` each.
+    """A map `scale * linear(x, kernel) + offset(bias)`; its weights are kernel and bias.
 
     Attributes:
+        linear: A function that is linear in `x` and in `kernel` each.
+        scale: A factor of all its outputs.
+        offset: What the bias adds, which broadcasts to an output; None if nothing does.
         initializer: Initializer of the kernel, the distribution of random feedback weights.
+        fan_in: Inputs of one output unit.
         magnitude: Root mean square of the kernel's entries at initialization, as the
             parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
         is_product: Whether the kernel, as a matrix [fan_in, units], multiplies rows of the input,
             and the bias is added to each row of the product.
-        parts: The map taken apart, if a normalization behind it may absorb some of it.
     """
 
-    initializer: Callable[..., Any] | None = None
-    magnitude: float = 1.0
+    linear: Callable[..., tf.Tensor]
+    scale: float
+    offset: Callable[[tf.Tensor], tf.Tensor] | None
+    initializer: Callable[..., Any]
+    fan_in: int
+    magnitude: float
     is_product: bool = False
-    parts: Parts | None = None
 
     @property
     def kernel(self) -> keras.Variable:
         return self.weights[0]
+
+    def apply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the map's output, [batch, ...]."""
+        outputs = self._scale(self.linear(x, kernel))
+        return outputs if bias is None or self.offset is None else outputs + self.offset(bias)
+
+    def _scale(self, tensor: tf.Tensor) -> tf.Tensor:
+        return tensor if self.scale == 1 else tensor * self.scale
 
     def evaluate(self, inputs, weights):
         return Record(inputs, weights, [self.apply(*inputs, *weights)])
@@ -196,11 +189,25 @@ class Affine(Map):
     def transpose(self, derivative, activity, received, feedback):
         (delta,) = received
         carried, product = self.carry(derivative, delta, feedback)
-        presynaptic = self.presynaptic(activity)
-        updates = transpose_jvp(
-            lambda *weights: self.apply(presynaptic, *weights), activity.weights, product
-        )
-        return [carried if carried is None else Delta(carried, carried)], updates
+        below = None if carried is None else Delta(carried, carried)
+        return [below], self._learn(self.presynaptic(activity), activity.weights, product)
+
+    def _learn(self, presynaptic: tf.Tensor, weights: list[tf.Tensor], delta: tf.Tensor) -> Updates:
+        """Transposes the Jacobian-vector product of the weights.
+
+        What has the delta's shape takes it from the delta: to take it from the product of the
+        kernel would be to compute that.
+        """
+        kernel, *biases = weights
+        scaled = self._scale(delta)
+        updates = transpose_jvp(lambda kernel: self.linear(presynaptic, kernel), [kernel], scaled)
+        if self.offset is None:
+            return updates + [tf.zeros_like(bias) for bias in biases]
+        for bias in biases:
+            updates += transpose_jvp(
+                lambda bias: tf.zeros_like(delta) + self.offset(bias), [bias], delta
+            )
+        return updates
 
     def presynaptic(self, record: Record) -> tf.Tensor:
         """Returns what the kernel multiplies: the presynaptic activity."""
@@ -236,91 +243,12 @@ class Affine(Map):
         carried = None
         if feedback is not None:
             (x,) = derivative.inputs
-            (carried,) = transpose_jvp(lambda x: self.apply(x, feedback), [x], delta.carried)
+            (carried,) = self._carry(x, feedback, delta.carried)
         return carried, delta.learned
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Recurrence(Affine):
-    """An affine map of the output before, in a loop over time: `v_t = apply(h_{t-1}, kernel)`.
-
-    Its input is `u`, [batch, time, features], its output `h`, [batch, time, units]. One kernel
-    carries deltas through time, and learns from all steps.
-
-    Attributes:
-        cell: `cell(u_t, v_t, *states) -> states`, the first of which is `h_t`; its derivative is
-            a local map's.
-        sizes: Number of units of each state.
-    """
-
-    cell: loops.Cell | None = None
-    sizes: tuple[int, ...] = ()
-
-    def evaluate(self, inputs, weights):
-        u = loops.swap_time(*inputs)
-        states, v = loops.unroll(self.cell, lambda h: self.apply(h, *weights), u, self.sizes)
-        loop = [u, v, *map(loops.shift, states)]
-        return Record(inputs, weights, [loops.swap_time(states[0])], loop=loop)
-
-    def push(self, record, inputs, weights):
-        u, v, *before = record.loop
-        (du,) = inputs
-        du = tf.zeros_like(u) if du is None else loops.swap_time(du)
-        direct = self._push(before[0], record.weights, None, weights)
-        direct = tf.zeros_like(v) if direct is None else direct
-
-        def step(tangents, elements):
-            (du, dv), primals = elements
-            dv += self.apply(tangents[0], record.weights[0])
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(primals)
-                states = self.cell(*primals)
-            pushed = push_through(tape, primals, states, [du, dv, *tangents])
-            return [
-                tf.zeros_like(state) if tangent is None else tangent
-                for state, tangent in zip(states, pushed, strict=True)
-            ]
-
-        states = tf.scan(
-            step,
-            ((du, direct), record.loop),
-            [tf.zeros_like(states[0]) for states in before],
-        )
-        return [loops.swap_time(states[0])]
-
-    def presynaptic(self, record):
-        return record.loop[2]  # All steps at once: one product instead of one a step.
-
-    def as_rows(self, product):
-        return loops.swap_time(product)
-
-    def carry(self, derivative, delta, feedback):
-        def step(carry, elements):
-            after, _ = carry
-            above, primals = elements
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(primals)
-                states = self.cell(*primals)
-            du, dv, *before = tape.gradient(
-                states,
-                primals,
-                output_gradients=[after[0] + above, *after[1:]],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            if feedback is not None:
-                h = primals[2]
-                (carried,) = transpose_jvp(lambda h: self.apply(h, feedback), [h], dv)
-                before[0] += carried
-            return before, [du, dv]
-
-        zeros = [tf.zeros_like(sequence[0]) for sequence in derivative.loop]
-        _, (du, dv) = tf.scan(
-            step,
-            (loops.swap_time(delta.carried), derivative.loop),
-            (zeros[2:], zeros[:2]),
-            reverse=True,
-        )
-        return loops.swap_time(du), dv
+    def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> list[tf.Tensor]:
+        """Transposes the Jacobian-vector product of the input."""
+        return transpose_jvp(lambda x: self.linear(x, feedback), [x], self._scale(delta))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -328,11 +256,15 @@ class Local(Map):
     """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any.
 
     Attributes:
+        apply: The function of its inputs.
+        infer: The function in inference mode, if that is another.
         is_symmetric: Whether its Jacobian is known to be symmetric, so that its Jacobian-vector
             product is its own transpose: that of any elementwise function, and of a normalization
             by moments over the batch without scale and offset.
     """
 
+    apply: Callable[..., Any]
+    infer: Callable[..., Any] | None = None
     is_symmetric: bool = False
 
     def evaluate(self, inputs, weights):
@@ -390,11 +322,11 @@ class Normalization(Local):
     """A normalization. Behind an affine map it is a part of that map's block.
 
     Attributes:
-        absorb: `absorb(parts) -> apply`: the normalization as a function of `linear(x, kernel)`
+        absorb: `absorb(affine) -> apply`: the normalization as a function of `linear(x, kernel)`
             alone, if scale and bias of an affine map before it do not change what it puts out.
     """
 
-    absorb: Callable[[Parts], Callable[..., Any]] | None = None
+    absorb: Callable[[Affine], Callable[..., Any]] | None = None
 
     def for_inference(self):
         return self  # The Jacobian passes through the moments, and moving ones have none.

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from wna_tf.kinds import Activation, Affine, Local, Map, Parts, Value
+from wna_tf.kinds import Activation, Affine, Local, Map, Value
 
 
 class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
@@ -99,25 +99,21 @@ class Emitter:
         def cast_offset(bias):
             return ops.cast(offset(bias), dtype)
 
-        def apply(x, kernel, bias=None):
-            outputs = cast_linear(x, kernel)
-            outputs = outputs if scale == 1 else outputs * scale
-            return outputs if bias is None else ops.add(outputs, cast_offset(bias))
-
         is_ntk = getattr(layer, "parameterization", None) == "ntk"
+        fan_in = fan_in or math.prod(kernel.shape[:-1])
         output = self.new_value()
         self.maps.append(
             kind(
                 layer.name,
-                apply,
                 (x,),
                 (output,),
                 (kernel,) if bias is None else (kernel, bias),
-                initializer=initializer,
-                magnitude=1.0 if is_ntk else (fan_in or math.prod(kernel.shape[:-1])) ** -0.5,
-                parts=Parts(
-                    cast_linear, scale, None if bias is None else lambda: cast_offset(bias.value)
-                ),
+                cast_linear,
+                scale,
+                None if bias is None else cast_offset,
+                initializer,
+                fan_in,
+                1.0 if is_ntk else fan_in**-0.5,
                 **fields,
             )
         )
@@ -165,7 +161,7 @@ class Emitter:
         weights = tuple(operation.trainable_variables) if is_layer else ()
         name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
         infer = functools.partial(apply, training=False) if modal else None
-        self.maps.append(kind(name, apply, inputs, tuple(outputs), weights, infer, **fields))
+        self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, infer, **fields))
         return outputs
 
     def activation(self, function: Callable | None, z: Value) -> list[Value]:

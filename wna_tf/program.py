@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from wna_tf.jacobians import Tangent
-from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Recurrence, Value
+from wna_tf.kinds import Activation, Affine, Map, Normalization, Record, Value
+from wna_tf.recurrence import Recurrence
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
