@@ -5,6 +5,7 @@ import math
 import numbers
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,10 +25,51 @@ class Source:
             in TensorFlow operations. What it reads (tensors in memory, files) is its own business.
             A seed, another for every example in every pass, is all the randomness of an
             augmentation; None for all seeds asks for examples without any, for evaluation.
+        is_augmented: Whether an example depends on its seed.
     """
 
     size: int
-    fetch: Callable[[tf.Tensor, tf.Tensor | None], tuple[tf.Tensor, tf.Tensor]]
+    fetch: Callable[[tf.Tensor, tf.Tensor | None], tuple[Any, tf.Tensor]]
+    is_augmented: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The examples that are trained on, in an order that a seed fixes.
+
+    Attributes:
+        source: Where they are fetched from.
+        positions: Their positions there.
+        batch_size: The size of every batch but the last of an epoch, which holds the remainder.
+        seed: Seed of order and augmentation, which depend on nothing else.
+    """
+
+    source: Source
+    positions: range
+    batch_size: int
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Number of batches in an epoch."""
+        return math.ceil(len(self.positions) / self.batch_size)
+
+    def passes(self) -> tf.data.Dataset:
+        """One epoch; the next one whenever it is passed through, even if that is broken off."""
+        passes = self._epochs(_count_passes())
+        return passes.apply(tf.data.experimental.assert_cardinality(self.steps))
+
+    def batches_from(self, step: int) -> tf.data.Dataset:
+        """The batches from a step on, without end."""
+        epoch, begin = divmod(step, self.steps)
+        batches = self._epochs(tf.data.Dataset.counter(epoch), begin)
+        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+
+    def _epochs(self, numbers: tf.data.Dataset, begin: int = 0) -> tf.data.Dataset:
+        orders = numbers.flat_map(
+            lambda epoch: _order(self.positions, self.batch_size, self.seed, epoch)
+        )
+        return _fetch(self.source, orders.skip(begin))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +144,7 @@ class Data:
         num_classes: Number of classes; None if the targets are not classes.
         chance: What a guess scores: {"accuracy": 1 / num_classes}, or, if the targets are not
             classes, "train_loss", "validation_loss" (if there is any) and "test_loss".
+        training: The training examples, of which `train` is made.
         class_names: Names of the classes, if they have any.
     """
 
@@ -112,7 +155,7 @@ class Data:
     sizes: dict[str, int]
     num_classes: int | None
     chance: dict[str, float]
-    _epochs: Callable[[tf.data.Dataset, int], tf.data.Dataset] = dataclasses.field(repr=False)
+    training: Training = dataclasses.field(repr=False)
     class_names: Sequence[str] | None = None
 
     def __iter__(self) -> Iterator[tf.data.Dataset | None]:
@@ -121,17 +164,17 @@ class Data:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, for images (height, width, channels)."""
-        return tuple(self.train.element_spec[0].shape[1:])
+        return tuple(self.test.element_spec[0].shape[1:])
 
     @property
     def num_outputs(self) -> int:
         """Number of outputs (of each time step, in sequences): the last axis of the targets."""
-        return self.train.element_spec[1].shape[-1]
+        return self.test.element_spec[1].shape[-1]
 
     @property
     def steps(self) -> int:
         """Number of training batches in an epoch."""
-        return len(self.train)
+        return self.training.steps
 
     def batches_from(self, step: int) -> tf.data.Dataset:
         """The training batches from a step on, without end, whatever was drawn from `train`.
@@ -146,9 +189,12 @@ class Data:
             ValueError: If `step` is not an integer at least 0.
         """
         _check_integer("step", step, 0, 2**62)
-        epoch, begin = divmod(step, self.steps)
-        batches = self._epochs(tf.data.Dataset.counter(epoch), begin)
-        return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        return self.training.batches_from(step)
+
+    def fetched_from(self, source: Source) -> "Data":
+        """Returns the same training batches, in the same orders, of another source's examples."""
+        training = dataclasses.replace(self.training, source=source)
+        return dataclasses.replace(self, training=training, train=training.passes())
 
 
 def limit(remaining: int, batch_size: int, data_limit: int | None) -> tuple[int, int]:
@@ -201,14 +247,8 @@ def split(
         parts["validation"] = validation, range(validation.size)
     parts["test"] = test, range(test.size)
 
-    def epochs(numbers: tf.data.Dataset, begin: int = 0) -> tf.data.Dataset:
-        orders = numbers.flat_map(lambda epoch: _order(parts["train"][1], batch_size, seed, epoch))
-        return _fetch(training, orders.skip(begin))
-
-    steps = math.ceil(data_limit / batch_size)
-    batches = {
-        "train": epochs(_count_passes()).apply(tf.data.experimental.assert_cardinality(steps))
-    }
+    trained = Training(*parts["train"], batch_size, seed)
+    batches = {"train": trained.passes()}
     for name, (source, positions) in parts.items():
         if name != "train":
             in_turn = tf.data.Dataset.range(positions.start, positions.stop).batch(batch_size)
@@ -216,7 +256,7 @@ def split(
 
     num_classes, chance_loss = None, examples.chance_loss
     if chance_loss is None:
-        num_classes = batches["train"].element_spec[1].shape[-1]
+        num_classes = batches["test"].element_spec[1].shape[-1]
         chance = {"accuracy": 1 / num_classes}
     else:
         chance = {
@@ -234,8 +274,8 @@ def split(
         },
         num_classes=num_classes,
         chance=chance,
+        training=trained,
         class_names=examples.class_names,
-        _epochs=epochs,
     )
 
 
