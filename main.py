@@ -50,7 +50,7 @@ def _interruptible(advice):
 
 
 with _interruptible("nothing was begun"), _quiet():
-    from wna_tf import commands, config, evaluation, executors, strategies, training
+    from wna_tf import commands, config, evaluation, executors, frozen, strategies, training
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -65,6 +65,8 @@ flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are tr
 flags.DEFINE_enum("strategy", "auto", strategies.NAMES, "devices that train")
 flags.DEFINE_integer("checkpoint_every", 100, "steps from one checkpoint to the next")
 flags.DEFINE_bool("tensorboard", False, "whether to write histories for TensorBoard too")
+flags.DEFINE_bool("cache_frozen", False, "whether to compute the frozen network only once")
+flags.DEFINE_float("cache_gigabytes", frozen.GIGABYTES, "memory for the frozen network's outputs")
 for field in FIELDS:
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
@@ -100,7 +102,8 @@ def execute(directory: pathlib.Path) -> int | None:
     configs = config.expand(grid())
     if FLAGS.dry_run:
         return commands.plan(configs, directory)
-    setup = training.Setup(FLAGS.strategy, FLAGS.checkpoint_every, FLAGS.tensorboard)
+    names = [field.name for field in dataclasses.fields(training.Setup)]
+    setup = training.Setup(**{name: FLAGS[name].value for name in names})
     return commands.train(configs, directory, FLAGS.executor, setup)
 
 

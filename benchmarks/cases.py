@@ -29,12 +29,14 @@ SHAPES = {
 _STRIDES = {"cifar10": (1, 1, 1, 2, 1, 2, 1), "kmnist": (1, 2, 2)}
 
 
-def make_network(name: str, width: int, unfused: bool = False) -> keras.Model:
+def make_network(
+    name: str, width: int, unfused: bool = False, normalize: bool = True
+) -> keras.Model:
     """Returns a network: a convolutional one, an mlp for digits, the recurrent one for Add."""
     keras.utils.set_random_seed(0)
     if name == "add":
         return wna_tf.models.rnn(width)
-    (shape, _), options = SHAPES[name], {"synchronized": unfused}
+    (shape, _), options = SHAPES[name], {"synchronized": unfused, "normalize": normalize}
     if name == "digits":
         return wna_tf.models.mlp(shape, 10, width, **options)
     return wna_tf.models.cnn(shape, 10, width, _STRIDES[name], **options)

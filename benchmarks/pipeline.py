@@ -12,7 +12,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 import wna_tf
 from benchmarks import cases
@@ -22,20 +21,20 @@ from wna_tf.datasets import pipeline
 CASES = (("digits", 1500, 64), ("kmnist", 60000, 8), ("cifar10", 50000, 8))
 
 
-def load(name: str, size: int) -> tf.data.Dataset:
-    """Returns the training batches of a data set, made up unless it needs no files."""
+def load(name: str, size: int) -> wna_tf.datasets.Data:
+    """Returns a data set, made up unless it needs no files."""
     if name == "digits":
-        return wna_tf.datasets.load(name).train
+        return wna_tf.datasets.load(name)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, *cases.SHAPES[name][0]), dtype="uint8")
     source = pipeline.image_source(images, rng.integers(0, 10, size), 10)
-    return pipeline.split(pipeline.Examples(source, source), 100, 5000).train
+    return pipeline.split(pipeline.Examples(source, source), 100, size // 12)
 
 
 def measure(name: str, size: int, width: int, steps: int, rounds: int) -> dict[str, Any]:
     """Returns milliseconds a step with the data, with one batch, and the ratio of the two."""
     model = cases.make_model("align_ada", name, width)
-    data = iter(load(name, size).repeat())
+    data = iter(load(name, size).batches_from(0))
     batch = next(data)
     model.train_on_batch(*batch)
     train = model.train_function

@@ -12,7 +12,7 @@ ALLOWED = {
     "config": set(),
     "results": set(),
     "locks": set(),
-    "costs": {"config", "datasets", "layers", "rules"},
+    "costs": {"config", "datasets", "layers", "models", "rules"},
     "executors": set(),
     "reporting": {"config", "reporting", "results"},
     "layers": {"layers"},
@@ -47,6 +47,7 @@ ALLOWED = {
         "trace",
     },
     "export": {"learner", "results", "saved_model"},
+    "frozen": {"datasets", "learner", "program", "recurrence"},
     "scores": {"reporting"},
     "evaluation": {
         "config",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from wna_tf import datasets, rules
+from wna_tf import datasets, models, rules
 from wna_tf.config import Config
 from wna_tf.layers.normalization import normalize
 
@@ -133,7 +133,7 @@ def blocks(config: Config, input_shape: Sequence[int], num_outputs: int) -> list
 def passes(rule: str | dict | rules.Rule) -> Passes:
     """Returns how often a step of a rule runs the products of each block."""
     rule = rules.get(rule)
-    networks = 1 + ("initial" in (rule.derivative, rule.activity))
+    networks = 1 + rule.runs_frozen
     tangents = 2 if rule.error == "linearized" else 0
     name = rule.feedback.name
     return Passes(networks + tangents, name not in ("none", "direct"), name != "none")
@@ -205,9 +205,9 @@ def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
     shapes = datasets.shapes(config.dataset, config.image_size)
     if shapes is None or config.credit != "reverse":
         return None
-    (input_shape, target_shape), has_moments = shapes, config.normalize and config.model != "rnn"
+    input_shape, target_shape = shapes
     network = blocks(config, input_shape, target_shape[-1])
-    given = config.rule, network, config.batch_size, has_moments and config.model != "two_layer"
+    given = config.rule, network, config.batch_size, models.normalizes(config)
     return seconds(*given, machine), cost(*given).memory
 
 

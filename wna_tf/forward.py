@@ -48,7 +48,7 @@ def estimate(
 
     def walk():
         state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
-        return evaluate(program, networks.inputs, weights, state)
+        return evaluate(program, networks.inputs, weights, state, networks.known["initial"])
 
     def draw_in_turn(index, like):
         with tf.control_dependencies([like]):

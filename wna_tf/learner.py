@@ -11,7 +11,7 @@ import tensorflow as tf
 from wna_tf import credit as credits
 from wna_tf import feedback, linearize, rules, saved_model
 from wna_tf.kinds import Affine
-from wna_tf.program import Networks, Program, Weights
+from wna_tf.program import Networks, Program, Remembered, Weights
 from wna_tf.trace import trace
 
 
@@ -154,7 +154,7 @@ class Learner(keras.Model):
         normalizes by the statistics of the batch that it is given (see `linearize.outputs`).
         """
         return {
-            "current": lambda: self.network(inputs, training=training),
+            "current": lambda: self.network(Remembered.of(inputs).inputs, training=training),
             "linearized": lambda: linearize.outputs(self, inputs, training=bool(training)),
         }[self.rule.error]()
 
@@ -162,11 +162,12 @@ class Learner(keras.Model):
         """Returns the network at its current and initial weights, on one batch.
 
         Args:
-            x: Inputs, [batch, ...].
+            x: Inputs, [batch, ...], or `Remembered` ones.
             training: Whether layers are in training mode; False keeps normalizations in it.
 
         Raises:
-            ValueError: If layers were made trainable after the network was wrapped.
+            ValueError: If layers were made trainable after the network was wrapped, or the inputs
+                were remembered by another network.
         """
         if not {id(variable) for variable in self.trainable_variables}.issubset(self._learned):
             raise ValueError(
@@ -175,7 +176,17 @@ class Learner(keras.Model):
             )
         program = self._program if training else self._program.for_inference
         current, initial = self.weight_values()
-        return Networks(program, program.standardize(x), current, initial, self._learned)
+        inputs, outputs = Remembered.of(x)
+        steps = {name: step for step, name in program.affine_names.items()}
+        if not outputs.keys() <= steps.keys():
+            raise ValueError(
+                f"Expected outputs of the affine maps {', '.join(steps)}. "
+                f"Received: remembered ones of {', '.join(outputs)}"
+            )
+        known = {steps[name]: output for name, output in outputs.items()}
+        return Networks(
+            program, program.standardize(inputs), current, initial, self._learned, known
+        )
 
     def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
         """Configures the learner, as `keras.Model.compile` does.

@@ -3,7 +3,8 @@
 import collections
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -14,6 +15,28 @@ from wna_tf.recurrence import Recurrence
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
+
+Known = Mapping[Affine, tf.Tensor]
+"""Outputs of affine maps that need not be computed, [batch, ...]."""
+
+_NOTHING: Any = MappingProxyType({})
+
+
+class Remembered(NamedTuple):
+    """Inputs of a learner, with what its network at the initial weights makes of them.
+
+    Attributes:
+        inputs: Inputs, [batch, ...].
+        outputs: Outputs of affine maps at the initial weights, [batch, ...], by the map's name.
+    """
+
+    inputs: Any
+    outputs: Mapping[str, tf.Tensor] = _NOTHING
+
+    @classmethod
+    def of(cls, x: Any) -> "Remembered":
+        """Returns inputs that may be remembered ones as such."""
+        return x if isinstance(x, cls) else cls(x)
 
 
 class Program:
@@ -186,6 +209,7 @@ def evaluate(
     inputs: Sequence[tf.Tensor],
     weights: Weights,
     state: keras.StatelessScope,
+    known: Known = _NOTHING,
 ) -> Iterator[tuple[Map, Record]]:
     """Evaluates a network map by map, and keeps no value longer than it is used.
 
@@ -194,6 +218,7 @@ def evaluate(
         inputs: Its inputs, [batch, ...] each.
         weights: The value of every weight of the program.
         state: Scope of `assignments` that takes what layers write to their variables.
+        known: What affine maps put out at these weights, if it is known.
 
     Yields:
         Each map, and what it keeps for its transpose.
@@ -204,10 +229,11 @@ def evaluate(
     live = dict(zip(program.inputs, inputs, strict=True))
     with state:
         for step in program.maps:
-            record = step.evaluate(
+            given = (
                 [live[place] for place in step.inputs],
                 [weights[id(variable)] for variable in step.weights],
             )
+            record = Record(*given, [known[step]]) if step in known else step.evaluate(*given)
             if state.losses:
                 raise ValueError(
                     "Expected layers without losses of their own, which depend on "
@@ -229,6 +255,7 @@ class Evaluation:
         program: The network.
         inputs: Its inputs, [batch, ...] each.
         weights: The value of every weight of the program.
+        known: What affine maps put out at these weights, if it is known.
 
     Attributes:
         values: The tensors at the program's places, [batch, ...] each.
@@ -240,14 +267,20 @@ class Evaluation:
         ValueError: As `evaluate`.
     """
 
-    def __init__(self, program: Program, inputs: Sequence[tf.Tensor], weights: Weights):
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[tf.Tensor],
+        weights: Weights,
+        known: Known = _NOTHING,
+    ):
         self.program = program
         self.values: list[Any] = [None] * program.size
         self.records: dict[Map, Record] = {}
         self.state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
         for place, tensor in zip(program.inputs, inputs, strict=True):
             self.values[place.index] = tensor
-        for step, record in evaluate(program, inputs, weights, self.state):
+        for step, record in evaluate(program, inputs, weights, self.state, known):
             self.records[step] = record
             for place, tensor in zip(step.outputs, record.outputs, strict=True):
                 self.values[place.index] = tensor
@@ -282,6 +315,7 @@ class Networks:
         current: Current value of every weight.
         initial: Value of every weight at initialization.
         learned: The `id` of every variable that may differ between the two.
+        known: What affine maps put out at the initial weights, if it is known.
     """
 
     def __init__(
@@ -291,23 +325,33 @@ class Networks:
         current: Weights,
         initial: Weights,
         learned: Sequence[int],
+        known: Known = _NOTHING,
     ):
         self.program = program
         self.inputs = inputs
         self.weights = {"current": current, "initial": initial}
         self.learned = learned
+        self.known = {"current": _NOTHING, "initial": known}
         self._evaluations: dict[str, Evaluation] = {}
 
     def __getitem__(self, name: str) -> Evaluation:
         """Returns the evaluation of the `"current"` or the `"initial"` network."""
         if name not in self._evaluations:
-            self._evaluations[name] = Evaluation(self.program, self.inputs, self.weights[name])
+            self._evaluations[name] = Evaluation(
+                self.program, self.inputs, self.weights[name], self.known[name]
+            )
         return self._evaluations[name]
 
     def at(self, inputs: Sequence[tf.Tensor]) -> "Networks":
         """Returns the same networks on another batch."""
-        current, initial = self.weights["current"], self.weights["initial"]
-        return Networks(self.program, inputs, current, initial, self.learned)
+        return Networks(self.program, inputs, **self.weights, learned=self.learned)
+
+    def anew(self) -> "Networks":
+        """Returns the same networks on the same batch, with tapes that are not used up."""
+        known = self.known["initial"]
+        return Networks(
+            self.program, self.inputs, **self.weights, learned=self.learned, known=known
+        )
 
     def outputs(self, name: str) -> list[tf.Tensor]:
         """Returns the outputs of the `"current"` or the `"linearized"` network, [batch, ...].

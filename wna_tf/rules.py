@@ -43,6 +43,11 @@ class Rule:
                     f"Received: {field}={getattr(self, field)!r}"
                 )
 
+    @property
+    def runs_frozen(self) -> bool:
+        """Whether a step evaluates the network at its initial weights."""
+        return "initial" in (self.derivative, self.activity)
+
 
 _RULES = {
     #                                 feedback  derivative  activity  (error, if not current)

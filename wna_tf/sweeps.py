@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import costs, executors, locks, results, strategies, training
+from wna_tf import costs, executors, frozen, locks, results, strategies, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -61,7 +61,7 @@ def sweep(
             f"Expected executor='local' with several workers. Received: executor={executor!r}"
         )
     for config in configs:
-        training.check(config)
+        training.check(config, setup)
         training.check_directory(config, directory / config.name)
 
     def finished() -> list[bool]:
@@ -70,7 +70,9 @@ def sweep(
     done = strategies.from_chief(devices, finished)
     pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
     if pending:
-        training.prepare(pending[0], setup.strategy)
+        data, learner = training.prepare(pending[0], setup.strategy)
+        if setup.cache_frozen:
+            frozen.choose(learner, data, setup.cache_gigabytes)
         results.make_directory(directory)
     progress = Progress(len(configs), pending)
     function = functools.partial(attempt, directory=directory, setup=setup)

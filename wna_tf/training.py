@@ -17,6 +17,7 @@ from wna_tf import (
     callbacks,
     credit,
     datasets,
+    frozen,
     locks,
     losses,
     models,
@@ -40,6 +41,9 @@ class Setup:
             result, unless each normalizes its own part of a batch (see `Config.synchronized`).
         checkpoint_every: Steps from one checkpoint to the next.
         tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
+        cache_frozen: Whether what the frozen network contributes is kept in memory, see
+            `frozen.cache`. It does not change the result.
+        cache_gigabytes: Memory for it, in units of 1e9 bytes.
 
     Raises:
         ValueError: If a value is wrong, or TensorBoard is not installed.
@@ -48,23 +52,36 @@ class Setup:
     strategy: str = "auto"
     checkpoint_every: int = resume.EVERY
     tensorboard: bool = False
+    cache_frozen: bool = False
+    cache_gigabytes: float = frozen.GIGABYTES
 
     def __post_init__(self):
         strategies.check(self.strategy)
         resume.check(self.checkpoint_every)
+        frozen.check(self.cache_gigabytes)
         if self.tensorboard:
             callbacks.check_tensorboard()
 
 
-def check(config: Config) -> None:
-    """Checks the names in a configuration, before anything is loaded or written.
+_SETUP = Setup()
+
+
+def check(config: Config, setup: Setup = _SETUP) -> None:
+    """Checks a configuration, before anything is loaded or written.
 
     Raises:
         ValueError: If the rule, the data set, the model, the activation, the loss or a diagnostic
-            is unknown, or the rule is not one for forward credit.
+            is unknown, the rule is not one for forward credit, or its frozen network, which is to
+            be cached, has batch statistics.
     """
-    _credit(config).check(rules.get(config.rule))
+    rule = rules.get(config.rule)
+    _credit(config).check(rule)
     models.get(config.model)
+    if setup.cache_frozen and rule.runs_frozen and models.normalizes(config):
+        raise ValueError(
+            "Expected normalize=False with cache_frozen: with statistics of the batch an example "
+            "is another in every batch. Received: normalize=True"
+        )
     datasets.check(config.dataset)
     losses.get(config.loss)
     callbacks.check_diagnostics(config.diagnostics)
@@ -217,9 +234,6 @@ def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
     return made
 
 
-_SETUP = Setup()
-
-
 def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> results.Run:
     """Trains one run, unless it is finished, and writes its directory.
 
@@ -271,6 +285,8 @@ def _train(
     data, learner = prepare(config, setup.strategy)
     (directory / results.FAILURE).unlink(missing_ok=True)
     results.write_json(directory / results.CONFIG, config.to_dict())
+    if setup.cache_frozen:
+        data = _cache(learner, data, setup.cache_gigabytes)
     history = callbacks.HistoryFile(directory / results.HISTORY)
     divergence = callbacks.Divergence()
     with datasets.named_errors():
@@ -301,6 +317,14 @@ def _train(
         | _describe(learner, data)
         | {"seconds": seconds},
     )
+
+
+def _cache(learner: Learner, data: Data, gigabytes: float) -> Data:
+    """Returns the data with what the frozen network makes of them, and says what is kept."""
+    kept = frozen.choose(learner, data, gigabytes)
+    if kept:
+        print(f"Keeping {', '.join(kept)} of the frozen network: {sum(kept.values()):.2g} GB.")
+    return frozen.cache(learner, data, gigabytes)
 
 
 def _summarize(rows: Sequence[dict[str, float]], test: dict[str, float]) -> dict[str, Any]:

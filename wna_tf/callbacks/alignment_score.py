@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from wna_tf import engine, measures, rules
 from wna_tf.callbacks.diagnostic import Diagnostic, trace
-from wna_tf.program import Networks
 
 
 class AlignmentScore(Diagnostic):
@@ -86,10 +85,7 @@ class AlignmentScore(Diagnostic):
     def _follow(self, step):
         """Updates the companion, in the graph of a training step."""
         learner = self.model
-        # Other evaluations than the learner's, whose tapes are used up; in the graph they are one.
-        networks = Networks(
-            learner.program, step.networks.inputs, *step.networks.weights.values(), learned=()
-        )
+        networks = step.networks.anew()  # In the graph they are one.
         credit = engine.transpose(networks, rules.get("align_zero"), {}, step.errors)
         rate = learner.optimizer.learning_rate
         if isinstance(rate, keras.Variable):  # Not a schedule, which the companion has too.

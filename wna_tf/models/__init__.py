@@ -10,7 +10,7 @@ from wna_tf.config import Config
 from wna_tf.models.feedforward import cnn, mlp, two_layer
 from wna_tf.models.recurrent import rnn
 
-__all__ = ["build", "cnn", "get", "mlp", "names", "rnn", "two_layer"]
+__all__ = ["build", "cnn", "get", "mlp", "names", "normalizes", "rnn", "two_layer"]
 
 _MODELS = {"cnn": cnn, "mlp": mlp, "rnn": rnn, "two_layer": two_layer}
 
@@ -46,3 +46,8 @@ def build(config: Config, input_shape: Sequence[int], num_outputs: int) -> keras
     given = {"input_shape": input_shape, "num_outputs": num_outputs, "num_classes": num_outputs}
     given |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return model(**{name: given[name] for name in inspect.signature(model).parameters})
+
+
+def normalizes(config: Config) -> bool:
+    """Returns whether the model of a configuration normalizes by batch statistics."""
+    return config.normalize and "normalize" in inspect.signature(get(config.model)).parameters
