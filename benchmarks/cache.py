@@ -9,7 +9,6 @@ seconds to fill it; milliseconds a step without and with it; the speed-up in wal
 """
 
 import argparse
-import itertools
 import pathlib
 import time
 from typing import Any
@@ -47,20 +46,9 @@ def measure(rule: str, name: str, size: int, width: int, steps: int, rounds: int
     outputs = kept.train.element_spec[0].outputs.values()
     bytes_each = sum(spec.shape[1:].num_elements() * spec.dtype.size for spec in outputs)
 
-    def runs(learner, batches):
-        learner.make_train_function()
-        train, batches = learner.train_function, iter(batches)
-
-        def run():
-            for batch in itertools.islice(batches, steps):
-                logs = train(iter([batch]))
-            return float(logs["loss"])
-
-        return run
-
     functions = {
-        "plain": runs(plain, data.batches_from(0)),
-        "cached": runs(cached, kept.batches_from(0)),
+        "plain": cases.stepper(plain, data.batches_from(0), steps),
+        "cached": cases.stepper(cached, kept.batches_from(0), steps),
     }
     seconds, processor = cases.interleave(functions, rounds)
     low, middle, high = cases.ratios(seconds["plain"], seconds["cached"])

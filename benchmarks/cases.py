@@ -73,6 +73,19 @@ def repeat(batch: Sequence[Any], steps: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(tuple(batch)).repeat(steps).prefetch(2)
 
 
+def stepper(model: keras.Model, batches: tf.data.Dataset, steps: int) -> Callable[[], Any]:
+    """Returns a function that takes so many steps as `fit` does, on the batches that follow."""
+    model.make_train_function()
+    iterator = iter(batches)
+
+    def run():
+        for _ in range(steps):
+            logs = model.train_function(iterator)
+        return float(logs["loss"])  # Waits for the last.
+
+    return run
+
+
 def interleave(
     functions: dict[str, Callable[[], Any]], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:

@@ -7,7 +7,6 @@ KMNIST are made up: as many images, of the same shapes, through the same pipelin
 """
 
 import argparse
-import itertools
 import pathlib
 from typing import Any
 
@@ -34,20 +33,13 @@ def load(name: str, size: int) -> wna_tf.datasets.Data:
 def measure(name: str, size: int, width: int, steps: int, rounds: int) -> dict[str, Any]:
     """Returns milliseconds a step with the data, with one batch, and the ratio of the two."""
     model = cases.make_model("align_ada", name, width)
-    data = iter(load(name, size).batches_from(0))
-    batch = next(data)
-    model.train_on_batch(*batch)
-    train = model.train_function
-    repeated = iter(cases.repeat(batch, 1).repeat())
-
-    def run(batches):
-        for x, y in itertools.islice(batches, steps):
-            logs = train(iter([(x, y)]))
-        return float(logs["loss"])
-
-    seconds, _ = cases.interleave(
-        {"one batch": lambda: run(repeated), "data": lambda: run(data)}, rounds
-    )
+    data = load(name, size).batches_from(0)
+    one = cases.repeat(next(iter(data)), 1).repeat()
+    runs = {
+        name: cases.stepper(model, batches, steps)
+        for name, batches in {"one batch": one, "data": data}.items()
+    }
+    seconds, _ = cases.interleave(runs, rounds)
     low, middle, high = cases.ratios(seconds["data"], seconds["one batch"])
     return {
         "data": name,

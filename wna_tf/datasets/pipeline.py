@@ -337,10 +337,14 @@ def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf
         )
     )
     order = tf.cast(tf.argsort(keys), tf.int64) + positions.start
+    # A size that is known makes a step faster, by 1% to 20%: its shapes need not be computed.
+    shape = [None if len(positions) % batch_size else batch_size]
     # Slices, not `batch`, which takes one position at a time; and a strategy that sees a `batch`
     # batches anew, across the end of an epoch.
     return tf.data.Dataset.range(0, len(positions), batch_size).map(
-        lambda at: (order[at : at + batch_size], seeds[at : at + batch_size])
+        lambda at: tuple(
+            tf.ensure_shape(some[at : at + batch_size], shape) for some in (order, seeds)
+        )
     )
 
 
