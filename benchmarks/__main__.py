@@ -10,11 +10,19 @@ DIRECTORY = pathlib.Path("build/bench")
 # Name of the file, module, arguments. Each in a process of its own: memory and what TensorFlow
 # keeps of a process's past are not shared.
 BENCHMARKS = {
-    "rules": ("rules", "--network", "cifar10", "--widths", "16", "64", "--rounds", "5"),
-    "rules_kmnist": ("rules", "--network", "kmnist", "--widths", "64", "--rounds", "5"),
-    "rules_add": ("rules", "--network", "add", "--widths", "64", "--rounds", "5"),
-    "rules_digits": ("rules", "--network", "digits", "--widths", "64", "--rounds", "9"),
-    "fresh": ("fresh", "--network", "cifar10", "--widths", "64"),
+    "rules": ("rules", "--widths", "8", "32", "128", "--steps", "1", "--rounds", "5"),
+    "rules_512": (
+        *("rules", "--widths", "512", "--steps", "1", "--rounds", "2", "--rules"),
+        *("backprop", "align_zero", "align_ada"),
+    ),
+    "rules_kmnist": ("rules", "--network", "kmnist", "--widths", "8", "64", "256"),
+    "rules_add": (
+        *("rules", "--network", "add", "--widths", "16", "64", "256", "--rules", "backprop"),
+        *("align_zero", "align_ada", "align_prop", "feedback_alignment", "readout", "linearized"),
+    ),
+    "rules_digits": ("rules", "--network", "digits", "--widths", "8", "64", "512", "--steps", "20"),
+    "cache": ("cache",),
+    "fresh": ("fresh", "--widths", "8", "64"),
     "pipeline": ("pipeline",),
     "scaling": ("scaling",),
 }

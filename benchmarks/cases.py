@@ -42,12 +42,12 @@ def make_network(
     return wna_tf.models.cnn(shape, 10, width, _STRIDES[name], **options)
 
 
-def make_model(rule: str, name: str, width: int) -> keras.Model:
+def make_model(rule: str, name: str, width: int, jit_compile: bool = False) -> keras.Model:
     """Returns a compiled learner, or the plain network."""
     model = make_network(name, width, rule == UNFUSED)
     if rule not in (PLAIN, UNFUSED):
         model = wna_tf.Learner(model, rule)
-    model.compile(keras.optimizers.SGD(1e-3), "mse", metrics=["accuracy"], jit_compile=False)
+    model.compile(keras.optimizers.SGD(1e-3), "mse", metrics=["accuracy"], jit_compile=jit_compile)
     return model
 
 

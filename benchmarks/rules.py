@@ -2,8 +2,9 @@
 
     python -m benchmarks.rules --network cifar10 --widths 32 128 --rounds 9
 
-In each round every rule takes one chunk of steps, plain Keras first: a ratio is taken within a
-round, so that it holds when the machine's speed drifts. Columns: milliseconds a step (median);
+In each round every rule takes one chunk of steps as `fit` does, plain Keras first: a ratio is
+taken within a round, so that it holds when the machine's speed drifts. Direct feedback does not fit
+the recurrent network (`--network add`). Columns: milliseconds a step (median);
 images a second; its ratio to `keras.Model.fit` on the same network (median and quartiles); the
 ratio of processor time, which holds where cores are shared with others; the ratio to the limit,
 the same convolutions and matrix products alone, timed in the same rounds.
@@ -65,14 +66,21 @@ def _learn(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
 
 
 def measure(
-    network: str, width: int, batch_size: int, steps: int, rounds: int, rules: Sequence[str]
+    network: str,
+    width: int,
+    batch_size: int,
+    steps: int,
+    rounds: int,
+    rules: Sequence[str],
+    jit_compile: bool,
 ) -> list[dict[str, Any]]:
     """Returns a row for plain Keras and for each rule."""
-    data = cases.repeat(cases.make_batch(network, batch_size), steps)
+    data = cases.repeat(cases.make_batch(network, batch_size), 1).repeat()
     functions, limits = {}, {}
     for rule in [cases.PLAIN, cases.UNFUSED, *rules]:
-        model = cases.make_model(rule, network, width)
-        functions[rule] = lambda model=model: model.fit(data, verbose=0, shuffle=False)
+        # Plain Keras without XLA: what both are compared with.
+        model = cases.make_model(rule, network, width, jit_compile and rule in rules)
+        functions[rule] = cases.stepper(model, data, steps)
         # Limits of rules with the same passes are the same.
         passes = costs.passes(rule if rule in rules else "backprop")
         limits[rule] = f"limit of {passes}"
@@ -110,6 +118,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps in a chunk")
     parser.add_argument("--rounds", type=int, default=9, help="chunks of each rule")
     parser.add_argument("--rules", nargs="+", default=list(wna_tf.rules.names()))
+    parser.add_argument("--jit_compile", action="store_true", help="let XLA compile the rules")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
     options = parser.parse_args()
     rows = []
@@ -121,6 +130,7 @@ def main() -> None:
             options.steps,
             options.rounds,
             options.rules,
+            options.jit_compile,
         )
     cases.write(rows, options.json)
 

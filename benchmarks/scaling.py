@@ -10,6 +10,7 @@ each on its share of the cores.
 """
 
 import argparse
+import math
 import pathlib
 import subprocess
 import sys
@@ -19,17 +20,21 @@ from typing import Any
 from benchmarks import cases
 from wna_tf import costs
 
+_CHUNK = 0.2  # Seconds of steps that are timed together.
+
 
 def measure(
     network: str, rule: str, width: int, batch_size: int, rounds: int, machine: costs.Machine
 ) -> dict[str, Any]:
     """Returns the row of one rule at one width and batch size."""
-    steps = 2
     model = cases.make_model(rule, network, width)
-    data = cases.repeat(cases.make_batch(network, batch_size), steps)
-    seconds, processor = cases.interleave(
-        {rule: lambda: model.fit(data, verbose=0, shuffle=False)}, rounds
-    )
+    data = cases.repeat(cases.make_batch(network, batch_size), 1).repeat()
+    step = cases.stepper(model, data, 1)
+    step()
+    start = time.perf_counter()
+    step()
+    steps = math.ceil(_CHUNK / (time.perf_counter() - start))
+    seconds, processor = cases.interleave({rule: cases.stepper(model, data, steps)}, rounds)
     given = rule, cases.blocks(network, width), batch_size, network != "add"
     return {
         "network": network,

@@ -2,87 +2,24 @@
 
 import ast
 import contextlib
-import dataclasses
 import json
 import os
 import pathlib
 import re
-import shutil
-import signal
-import subprocess
 import sys
-import time
 import zipfile
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
-import main
 import wna_tf
+from tests.command import FAST, TINY, contents, flags_of
 from tests.conftest import ROOT
 from wna_tf import callbacks, export, results, training
-from wna_tf.config import Config
 from wna_tf.datasets import pipeline
 from wna_tf.reporting import measures
-
-TINY = Config(rule="backprop", width=4, depth=1, epochs=3, data_limit=40, batch_size=10)
-FAST = dataclasses.replace(TINY, learning_rate=1e5, normalize=False)  # Diverges in its 6th step.
-
-
-def flags_of(config, directory, **more):
-    names = ("rule", "width", "depth", "epochs", "data_limit", "batch_size", "learning_rate")
-    values = {name: getattr(config, name) for name in names}
-    values |= {"normalize": config.normalize, "run_dir": directory} | more
-    return [f"--{name}={value}" for name, value in values.items()]
-
-
-class Ended(str):
-    """How a command ended: what it wrote to standard error, with its status and its output."""
-
-    def __new__(cls, status, out, err):
-        ended = super().__new__(cls, err)
-        ended.status, ended.out = status, out
-        return ended
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Runs the command line in this process, without the report of a sweep."""
-
-    monkeypatch.setattr(main.commands, "_report", lambda *_: None)
-
-    def run(*flags):
-        status = 0
-        try:
-            with flagsaver.flagsaver():
-                main.run(["main.py", *flags])
-        except SystemExit as end:
-            status = end.code
-        out, err = capsys.readouterr()
-        return Ended(status, out, err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("finished")
-    training.train(TINY, directory / TINY.name)
-    return directory
-
-
-@pytest.fixture
-def runs(finished, tmp_path):
-    """A directory of one finished run, to damage."""
-    return shutil.copytree(finished, tmp_path / "runs")
-
-
-def contents(directory):
-    return {path.name for path in directory.iterdir()}
-
 
 # The table.
 
@@ -126,6 +63,8 @@ FLAGS = {
     "executor": ("--executor=slurm", "--executor=slurm"),
     "credit": ("--credit=forward", "rule whose .* are initial .* Received: initial, initial, c"),
     "images": ("--model=rnn", r"sequences .* Received: input_shape=\(8, 8, 1\)"),
+    "coupled": ("--cache_frozen", "normalize=False with cache_frozen.* Received: normalize=True"),
+    "cache": ("--cache_gigabytes=0", "a number above 0. Received: cache_gigabytes=0"),
     "directory": ("--flagfile=/", "Unable to open flagfile: .* directory"),
     "binary": (f"--flagfile={sys.executable}", "Expected flagfiles of text. Received: .*python"),
     "occupied": ("--run_dir={}/file", "can be written to. Received: .*/file: File exists"),
@@ -384,135 +323,3 @@ def test_a_loss_for_other_targets_is_a_failed_run(tmp_path, command):
     assert ended.status == 1 and len(ended.splitlines()) == 1
     (path,) = tmp_path.glob(f"*/{results.FAILURE}")
     assert "target" in results.read_json(path)["error"]
-
-
-# What happens to files while training.
-
-
-@pytest.fixture
-def full_disk(monkeypatch):
-    """Lets writes of one file, by its name, meet a full disk."""
-    replacing = results.replacing
-
-    def fill(name):
-        @contextlib.contextmanager
-        def full(path):
-            with replacing(path) as beside:
-                if path.name == name:
-                    beside.symlink_to("/dev/full")
-                yield beside
-
-        monkeypatch.setattr(results, "replacing", full)
-
-    return fill
-
-
-@pytest.mark.parametrize("file", ["step-000000000006", results.MODEL])
-def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, command, full_disk):
-    flags = flags_of(TINY, tmp_path, checkpoint_every=2)
-    full_disk(file)
-    ended = command(*flags)
-    assert (ended.status, len(ended.splitlines())) == (1, 1)
-    assert ended.startswith("1 runs failed (see their failure.json): ")
-    run = tmp_path / TINY.name
-    assert "No space left" in results.read_json(run / results.FAILURE)["error"]
-    assert not list(run.glob(".*"))
-    full_disk(None)
-    assert command(*flags).status == 0
-    same = results.read_run(finished / TINY.name).result
-    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
-
-
-def test_a_failure_that_cannot_be_recorded_is_told(tmp_path, command, full_disk):
-    full_disk(results.CONFIG)
-    ended = command(*flags_of(TINY, tmp_path))
-    assert ended.status == 1
-    assert ended.out.count("No space left") == 2 and "(not recorded: " in ended.out
-
-
-@pytest.fixture
-def at_step(monkeypatch):
-    """Does something when a step of a run ends."""
-    progress = callbacks.Progress
-
-    def when(step, act):
-        class Progress(progress):  # Checkpoints tell callbacks by their names.
-            def on_train_batch_end(self, batch, logs=None):
-                if int(self.model.optimizer.iterations) == step:
-                    act()
-
-        monkeypatch.setattr(callbacks, "Progress", Progress)
-
-    return when
-
-
-def test_a_run_whose_directory_is_removed_fails(tmp_path, command, at_step):
-    run = tmp_path / TINY.name
-    at_step(5, lambda: shutil.rmtree(run))
-    ended = command(*flags_of(TINY, tmp_path, checkpoint_every=2))
-    assert (ended.status, len(ended.splitlines())) == (1, 1)
-    assert contents(run) == {results.CONFIG, results.FAILURE}
-    assert "No such file or directory" in results.read_json(run / results.FAILURE)["error"]
-
-
-def test_checkpoints_and_history_that_are_removed_are_written_again(
-    finished, tmp_path, command, at_step
-):
-    run = tmp_path / TINY.name
-
-    def remove():
-        shutil.rmtree(run / results.CHECKPOINTS)
-        (run / results.HISTORY).unlink()
-
-    at_step(5, remove)
-    assert command(*flags_of(TINY, tmp_path, checkpoint_every=2)).status == 0
-    same = results.read_run(finished / TINY.name)
-    assert len(results.read_run(run).history) == len(same.history)
-
-
-# Signals.
-
-
-def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, at_step):
-    run, flags = tmp_path / TINY.name, flags_of(TINY, tmp_path, checkpoint_every=2)
-    for step, number in ((5, signal.SIGINT), (11, signal.SIGTERM)):
-        at_step(step, lambda number=number: os.kill(os.getpid(), number))
-        ended = command(*flags)
-        assert ended.status == 128 + number
-        assert ended == (
-            f"Interrupted by {number.name}: the same command goes on with what is not finished.\n"
-        )
-        assert results.state(run) == "started"
-        assert contents(run) == {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
-    at_step(None, None)
-    assert "Going on from step 10 of 12." in command(*flags).out
-    same = results.read_run(finished / TINY.name).result
-    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-@pytest.mark.parametrize("mode", ["report", "evaluate", "export"])
-def test_an_interruption_of_other_modes_says_that_nothing_is_half_written(
-    mode, tmp_path, command, monkeypatch
-):
-    monkeypatch.setattr(main, "execute", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    ended = command(f"--mode={mode}", f"--run_dir={tmp_path}")
-    assert ended.status == 143
-    assert ended == (
-        "Interrupted by SIGTERM: nothing is left half-written, the same command begins anew.\n"
-    )
-
-
-def test_a_process_that_is_terminated(tmp_path):
-    command = [sys.executable, "main.py", *flags_of(TINY, tmp_path), "--epochs=1000000"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        while not list(tmp_path.glob(f"*/{results.HISTORY}")) and process.poll() is None:
-            time.sleep(0.05)
-        process.terminate()
-        (line,) = process.stderr.read().splitlines()
-    assert process.returncode == 143
-    assert line.startswith("Interrupted by SIGTERM: the same command goes on")
-    (run,) = tmp_path.iterdir()
-    assert contents(run) <= {results.CONFIG, results.HISTORY, results.CHECKPOINTS}

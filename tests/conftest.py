@@ -1,12 +1,17 @@
-"""Two logical devices for every test, so that strategies have something to distribute over."""
+"""What tests share: two logical devices, precision, the command line, runs to damage."""
 
+import contextlib
 import pathlib
+import shutil
 
 import keras
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
-from wna_tf import strategies
+import main
+from tests.command import TINY, Ended
+from wna_tf import callbacks, results, strategies, training
 
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -34,3 +39,69 @@ def double_precision():
 def mirrored():
     # The one of every run: TensorFlow mixes up the collectives of several in one process.
     return strategies.get("mirrored")
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs the command line in this process, without the report of a sweep."""
+
+    monkeypatch.setattr(main.commands, "_report", lambda *_: None)
+
+    def run(*flags):
+        status = 0
+        try:
+            with flagsaver.flagsaver():
+                main.run(["main.py", *flags])
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        return Ended(status, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished")
+    training.train(TINY, directory / TINY.name)
+    return directory
+
+
+@pytest.fixture
+def runs(finished, tmp_path):
+    """A directory of one finished run, to damage."""
+    return shutil.copytree(finished, tmp_path / "runs")
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Lets writes of one file, by its name, meet a full disk."""
+    replacing = results.replacing
+
+    def fill(name):
+        @contextlib.contextmanager
+        def full(path):
+            with replacing(path) as beside:
+                if path.name == name:
+                    beside.symlink_to("/dev/full")
+                yield beside
+
+        monkeypatch.setattr(results, "replacing", full)
+
+    return fill
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Does something when a step of a run ends."""
+    progress = callbacks.Progress
+
+    def when(step, act):
+        class Progress(progress):  # Checkpoints tell callbacks by their names.
+            def on_train_batch_end(self, batch, logs=None):
+                if int(self.model.optimizer.iterations) == step:
+                    act()
+
+        monkeypatch.setattr(callbacks, "Progress", Progress)
+
+    return when

@@ -1,10 +1,10 @@
 """What a step costs, before it is run: arithmetic, memory traffic, time and memory.
 
 The time of a step is that of its products (two operations for each multiplication, at the rate at
-which this machine convolves), of the passes that normalization and activation make over memory,
-and of starting operations. The three rates are measured by `measure_machine`, in some seconds. The
-memory is that of the activity that the reverse pass needs, of what is under way in the largest
-block, and of the weights.
+which this machine convolves), of the passes that normalization and activation make over activity,
+of those that products make over kernels, and of starting operations. The rates are measured by
+`measure_machine`, in a second. The memory is that of the activity that the reverse pass needs, of
+what is under way in the largest block, and of the weights.
 """
 
 import itertools
@@ -24,8 +24,14 @@ _FLOAT = 4  # Bytes.
 # each once; back a normalization reads twice two tensors and writes, an activation reads two.
 _FORWARD, _BACK = {True: 5, False: 2}, {True: 8, False: 3}
 _GRAPHS = 40e6  # Bytes that TensorFlow takes for the graphs of a step.
-# What loss, metrics and optimizer start, in units of a pass over a block.
-_OTHER_STARTS = 25
+
+# By least squares from 115 steps of the networks of benchmarks/ on two cores (docs/performance.md).
+_PRODUCT = 0.9  # A product in a step, in units of one alone.
+_PASS = 1.65  # A pass over activity in a step, in units of one alone, whose memory is warm.
+_KERNEL, _KERNEL_BACK = 2.5, 10  # Passes over a kernel for its product, and for its transpose's.
+_BLOCK = 0.5  # What a block starts in a pass, in units of a product of one number.
+_LOOP, _LOOP_BACK = 0.12, 0.39  # What one turn of a loop over time starts, forward and back.
+_STEP = 18  # What loss, metrics and optimizer start.
 
 
 class Block(NamedTuple):
@@ -36,14 +42,14 @@ class Block(NamedTuple):
         fan_in: Inputs of one unit.
         units: Outputs at each position.
         is_hidden: Whether normalization or activation follow.
-        starts: How often its operations are started: steps of a recurrence.
+        turns: Turns of its loop over time, if it is a recurrence.
     """
 
     positions: int
     fan_in: int
     units: int
     is_hidden: bool = True
-    starts: int = 1
+    turns: int = 1
 
     @property
     def activity(self) -> int:
@@ -77,7 +83,7 @@ class Machine(NamedTuple):
         seconds_per_operation: Seconds of one operation of a wide product.
         narrow: Width at which a product takes twice as long for each operation.
         bandwidth: Bytes a second of normalization, over reads and writes as counted here.
-        overhead: Seconds to start the operations of one block, for one pass over it.
+        overhead: Seconds to start a product of one number.
     """
 
     seconds_per_operation: float
@@ -92,11 +98,15 @@ class Cost(NamedTuple):
     Attributes:
         operations: Additions and multiplications of its products.
         traffic: Bytes that normalization and activation read and write.
+        kernels: Bytes of kernels that products read, with what it takes to transpose them.
+        starts: Starts of operations, in units of a product of one number.
         memory: Bytes, beside those of a process that has but loaded TensorFlow.
     """
 
     operations: int
     traffic: int
+    kernels: float
+    starts: float
     memory: int
 
 
@@ -121,7 +131,7 @@ def blocks(config: Config, input_shape: Sequence[int], num_outputs: int) -> list
         time_steps, features = input_shape
         return [
             Block(time_steps, features, width, is_hidden=False),
-            Block(time_steps, width, width, starts=time_steps),
+            Block(time_steps, width, width, turns=time_steps),
             Block(time_steps, width, num_outputs, is_hidden=False),
         ]
     depth = config.depth if config.model == "mlp" else 1
@@ -153,11 +163,16 @@ def cost(
     work = passes(rule)
     is_linearized = work.forward > 2
     hidden = [block for block in network if block.is_hidden]
-    products = 0
+    products, kernels, starts = 0, 0.0, _STEP
     for index, block in enumerate(network):
         forward = work.forward - (is_linearized and index == 0)  # Inputs have no tangent.
         carried, learned = work.carried and index > 0, work.learned or index == len(network) - 1
         products += (forward + carried + learned) * block.multiplications
+        passes_over = _KERNEL * forward + _KERNEL_BACK * carried
+        kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
+        starts += _BLOCK * (work.forward + work.carried + work.learned)
+        if block.turns > 1:
+            starts += block.turns * (_LOOP * forward + _LOOP_BACK * carried)
     # A pushed tangent takes what a delta takes.
     tangents = 2 * is_linearized
     networks = work.forward - tangents
@@ -176,6 +191,8 @@ def cost(
     return Cost(
         2 * batch_size * products,
         _FLOAT * batch_size * activity * over,
+        kernels,
+        starts,
         int(_FLOAT * tensors + _GRAPHS),
     )
 
@@ -191,12 +208,10 @@ def seconds(
     costs = cost(rule, network, batch_size, normalized)
     width = min((block.units for block in network if block.is_hidden), default=machine.narrow)
     slower = 1 + machine.narrow / width
-    work = passes(rule)
-    starts = sum(block.starts for block in network)
     return (
-        costs.operations * machine.seconds_per_operation * slower
-        + costs.traffic / machine.bandwidth
-        + (_OTHER_STARTS + starts * (work.forward + work.carried + work.learned)) * machine.overhead
+        _PRODUCT * costs.operations * machine.seconds_per_operation * slower
+        + (_PASS * costs.traffic + costs.kernels) / machine.bandwidth
+        + costs.starts * machine.overhead
     )
 
 
@@ -213,7 +228,7 @@ def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
 
 def measure_machine(
     widths: tuple[int, int] = (32, 128),
-    rounds: int = 10,
+    rounds: int = 30,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Machine:
     """Measures what this machine does, in some seconds.
@@ -240,9 +255,10 @@ def measure_machine(
 
 def _time_convolution(width: int, rounds: int, clock: Callable) -> float:
     """Returns the seconds of one operation of a convolution."""
-    x, kernel = tf.random.normal((50, 16, 16, width)), tf.random.normal((3, 3, width, width))
+    side = round(16 * (128 / width) ** 0.5)
+    x, kernel = tf.random.normal((50, side, side, width)), tf.random.normal((3, 3, width, width))
     convolve = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"), autograph=False)
-    return _time(convolve, rounds, clock) / (2 * 50 * 16 * 16 * 9 * width**2)
+    return _time(convolve, rounds, clock) / (2 * 50 * side**2 * 9 * width**2)
 
 
 def _time(function: Callable, rounds: int, clock: Callable) -> float:

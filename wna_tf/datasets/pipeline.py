@@ -305,9 +305,10 @@ def image_source(
     Raises:
         ValueError: If a label is none of these: its target would be that of no class.
     """
-    # On the CPU, where tf.data runs: it would copy from a GPU.
+    # On the CPU, where tf.data runs: it would copy from a GPU. A variable, since tf.data copies what
+    # is constant once more where operations must be deterministic.
     with tf.device("CPU"):
-        images = tf.identity(images)
+        images = tf.Variable(images, trainable=False)
         labels = tf.cast(labels, tf.int32)
     strange = np.setdiff1d(labels, range(num_classes))
     if strange.size:
@@ -316,10 +317,10 @@ def image_source(
         )
 
     def fetch(positions: tf.Tensor, _: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        x = tf.cast(tf.gather(images, positions), tf.float32) / maximum
+        x = tf.cast(images.sparse_read(positions), tf.float32) / maximum
         return x, centred_one_hot(tf.gather(labels, positions), num_classes)
 
-    return Source(len(images), fetch)
+    return Source(images.shape[0], fetch)
 
 
 def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
