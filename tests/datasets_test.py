@@ -78,6 +78,14 @@ def zip_rows(images, labels):
     return [(*image, label) for image, label in zip(images, labels, strict=True)]
 
 
+def test_data_may_be_loaded_within_the_scope_of_a_strategy(mirrored):
+    outside = datasets.load("digits", batch_size=100, seed=3)
+    with mirrored.scope():
+        inside = datasets.load("digits", batch_size=100, seed=3)
+    for (a, _), (b, _) in zip(outside.train.take(2), inside.train.take(2), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_load_passes_every_argument_on():
     train, validation, test = data = datasets.load(
         "digits", batch_size=100, validation_size=50, data_limit=45, seed=3

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf.datasets import Data
+from wna_tf.datasets.pipeline import hold
 from wna_tf.learner import Learner
 from wna_tf.program import Remembered
 from wna_tf.recurrence import Recurrence
@@ -59,9 +60,8 @@ def cache(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> Data:
         x, _ = training.source.fetch(rows + first, None)
         for name, output in evaluate(x).items():
             if name not in tables:
-                with tf.device("CPU"):  # Where tf.data runs.
-                    zeros = tf.zeros([size, *output.shape[1:]], output.dtype)
-                    tables[name] = tf.Variable(zeros, trainable=False)
+                shape, dtype = [size, *output.shape[1:]], output.dtype
+                tables[name] = hold(functools.partial(tf.zeros, shape, dtype))
             tables[name].scatter_update(tf.IndexedSlices(output, rows))
 
     def fetch(positions, seeds):

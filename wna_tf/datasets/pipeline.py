@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
 # Batches that are fetched at a time: more would hold more memory, and one leaves processors idle
 # while the last files of a batch are decoded.
@@ -305,10 +306,9 @@ def image_source(
     Raises:
         ValueError: If a label is none of these: its target would be that of no class.
     """
-    # On the CPU, where tf.data runs: it would copy from a GPU. A variable, since tf.data copies what
-    # is constant once more where operations must be deterministic.
+    # A variable: tf.data copies constants where operations must be deterministic.
+    images = hold(images)
     with tf.device("CPU"):
-        images = tf.Variable(images, trainable=False)
         labels = tf.cast(labels, tf.int32)
     strange = np.setdiff1d(labels, range(num_classes))
     if strange.size:
@@ -321,6 +321,15 @@ def image_source(
         return x, centred_one_hot(tf.gather(labels, positions), num_classes)
 
     return Source(images.shape[0], fetch)
+
+
+def hold(value: np.ndarray | Callable[[], tf.Tensor]) -> tf.Variable:
+    """Returns a variable on the CPU, where tf.data runs: it would copy from a GPU.
+
+    One of this process alone, within the scope of a strategy too, which would mirror it.
+    """
+    with tf.device("CPU"):
+        return ResourceVariable(value, trainable=False)
 
 
 def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
@@ -351,8 +360,7 @@ def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf
 
 def _count_passes() -> tf.data.Dataset:
     """One number, that of the pass over this data set: 0, then 1, and so on."""
-    with tf.device("CPU"):
-        passes = tf.Variable(-1, trainable=False, dtype=tf.int64)
+    passes = hold(np.int64(-1))
     return tf.data.Dataset.from_tensors(0).map(lambda _: passes.assign_add(1))
 
 
