@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -148,7 +149,8 @@ def _check_independence(learner: Learner, x: Any, outputs: Mapping[str, tf.Tenso
     """Refuses a network that makes something else of an example in another batch."""
     # The second half: the first would be given the same random numbers.
     half = _EXAMPLES // 2
-    for name, again in _evaluate(learner, x[half:], outputs).items():
+    rest = keras.tree.map_structure(lambda inputs: inputs[half:], x)
+    for name, again in _evaluate(learner, rest, outputs).items():
         difference = tf.reduce_max(tf.abs(outputs[name][half:] - again))
         if not difference <= _ROUNDING * tf.reduce_max(tf.abs(again)):
             raise ValueError(
