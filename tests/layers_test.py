@@ -26,10 +26,11 @@ def test_affine_layers_are_scaled_by_their_fan_in(parameterization):
         np.testing.assert_allclose(outputs, scale * plain, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [2, 60])  # By small operations, and by a fused one.
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_normalization_and_its_derivative(dtype):
+def test_normalization_and_its_derivative(dtype, channels):
     rng = np.random.default_rng(0)
-    x, delta = rng.normal(2, 3, (2, 7, 4, 3, 2)).astype(dtype)
+    x, delta = rng.normal(2, 3, (2, 7, 4, 3, channels)).astype(dtype)
     with tf.GradientTape() as tape:
         inputs = tf.constant(x)
         tape.watch(inputs)
@@ -44,10 +45,11 @@ def test_normalization_and_its_derivative(dtype):
     np.testing.assert_allclose(tape.gradient(outputs, inputs, delta), expected, atol=tolerance)
 
 
-def test_one_example_is_normalized_to_zero():
-    outputs, _, variance = normalize(tf.constant([[3.0, -1.0]]), 1e-6)
-    np.testing.assert_array_equal(outputs, [[0, 0]])
-    np.testing.assert_array_equal(variance, [0, 0])
+@pytest.mark.parametrize("features", [2, 1000])
+def test_one_example_is_normalized_to_zero(features):
+    outputs, _, variance = normalize(tf.random.normal([1, features]), 1e-6)
+    np.testing.assert_array_equal(outputs, np.zeros([1, features]))
+    np.testing.assert_array_equal(variance, np.zeros(features))
 
 
 def test_moving_statistics_serve_one_example_alone():
