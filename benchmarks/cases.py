@@ -69,7 +69,7 @@ def make_batch(name: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def repeat(batch: Sequence[Any], steps: int) -> tf.data.Dataset:
-    """Returns one batch so many times."""
+    """Returns one batch so many times, without end if `steps` is -1."""
     return tf.data.Dataset.from_tensors(tuple(batch)).repeat(steps).prefetch(2)
 
 

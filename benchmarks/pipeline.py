@@ -27,14 +27,14 @@ def load(name: str, size: int) -> wna_tf.datasets.Data:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, *cases.SHAPES[name][0]), dtype="uint8")
     source = pipeline.image_source(images, rng.integers(0, 10, size), 10)
-    return pipeline.split(pipeline.Examples(source, source), 100, size // 12)
+    return pipeline.split(pipeline.Examples(source, source), 100, min(5000, size // 10))
 
 
 def measure(name: str, size: int, width: int, steps: int, rounds: int) -> dict[str, Any]:
     """Returns milliseconds a step with the data, with one batch, and the ratio of the two."""
     model = cases.make_model("align_ada", name, width)
     data = load(name, size).batches_from(0)
-    one = cases.repeat(next(iter(data)), 1).repeat()
+    one = cases.repeat(next(iter(data)), -1)
     runs = {
         name: cases.stepper(model, batches, steps)
         for name, batches in {"one batch": one, "data": data}.items()

@@ -75,7 +75,7 @@ def measure(
     jit_compile: bool,
 ) -> list[dict[str, Any]]:
     """Returns a row for plain Keras and for each rule."""
-    data = cases.repeat(cases.make_batch(network, batch_size), 1).repeat()
+    data = cases.repeat(cases.make_batch(network, batch_size), -1)
     functions, limits = {}, {}
     for rule in [cases.PLAIN, cases.UNFUSED, *rules]:
         # Plain Keras without XLA: what both are compared with.

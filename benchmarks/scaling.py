@@ -28,7 +28,7 @@ def measure(
 ) -> dict[str, Any]:
     """Returns the row of one rule at one width and batch size."""
     model = cases.make_model(rule, network, width)
-    data = cases.repeat(cases.make_batch(network, batch_size), 1).repeat()
+    data = cases.repeat(cases.make_batch(network, batch_size), -1)
     step = cases.stepper(model, data, 1)
     step()
     start = time.perf_counter()
