@@ -66,7 +66,7 @@ flags.DEFINE_enum("strategy", "auto", strategies.NAMES, "devices that train")
 flags.DEFINE_integer("checkpoint_every", 100, "steps from one checkpoint to the next")
 flags.DEFINE_bool("tensorboard", False, "whether to write histories for TensorBoard too")
 flags.DEFINE_bool("cache_frozen", False, "whether to compute the frozen network only once")
-flags.DEFINE_float("cache_gigabytes", frozen.GIGABYTES, "memory for the frozen network's outputs")
+flags.DEFINE_float("cache_gigabytes", frozen.GIGABYTES, "memory for that in each process")
 for field in FIELDS:
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
@@ -100,10 +100,10 @@ def execute(directory: pathlib.Path) -> int | None:
         given = {name: values for name, values in grid().items() if FLAGS[name].present}
         return commands.evaluate(directory, FLAGS.split, given)
     configs = config.expand(grid())
-    if FLAGS.dry_run:
-        return commands.plan(configs, directory)
     names = [field.name for field in dataclasses.fields(training.Setup)]
     setup = training.Setup(**{name: FLAGS[name].value for name in names})
+    if FLAGS.dry_run:
+        return commands.plan(configs, directory, setup)
     return commands.train(configs, directory, FLAGS.executor, setup)
 
 

@@ -14,7 +14,7 @@ from keras import layers
 import wna_tf
 from tests.helpers import make_learner
 from tests.operations_test import executed
-from wna_tf import frozen, training
+from wna_tf import frozen, results, sweeps, training
 from wna_tf.config import Config
 from wna_tf.datasets import pipeline
 from wna_tf.program import Remembered
@@ -84,10 +84,10 @@ def test_remembered_outputs_are_those_of_the_initial_weights():
     np.testing.assert_array_equal(x, plain_x)
     np.testing.assert_array_equal(y, plain_y)
     records = learner.evaluate_networks(x)["initial"].records
-    assert outputs.keys() == {step.name for step in list(records)} & outputs.keys() != set()
-    for step, record in records.items():
-        if step.name in outputs:
-            np.testing.assert_allclose(outputs[step.name], record.outputs[0], rtol=1e-5, atol=1e-6)
+    maps = learner.affine_maps
+    assert [maps[key] for key in outputs] == list(maps.values())[:3]
+    for key, output in outputs.items():
+        np.testing.assert_allclose(output, records[maps[key]].outputs[0], rtol=1e-5, atol=1e-6)
 
 
 def test_examples_are_evaluated_without_what_is_remembered():
@@ -101,13 +101,16 @@ def test_examples_are_evaluated_without_what_is_remembered():
     )
 
 
-def test_replicas_share_what_is_remembered(mirrored):
+@pytest.mark.parametrize("rule", ["align_zero", "linearized"])
+@pytest.mark.parametrize("batch_size", [16, 10])  # With and without a remainder.
+def test_replicas_share_what_is_remembered(rule, batch_size, mirrored):
     histories = []
     for devices in (tf.distribute.get_strategy(), mirrored):
         keras.utils.set_random_seed(1)
         with devices.scope():
-            learner = make_learner(mlp(), "align_zero")
-        cached = frozen.cache(learner, make_data())
+            learner = make_learner(mlp(), rule)
+        learner.optimizer.learning_rate = 0.01
+        cached = frozen.cache(learner, make_data(batch_size=batch_size))
         batches, steps = cached.batches_from(0), cached.steps
         history = learner.fit(batches, steps_per_epoch=steps, epochs=3, verbose=0).history
         histories.append(history["loss"])
@@ -178,15 +181,10 @@ def test_what_is_kept_fits_and_costs_most(share):
         assert needed[name] > room
 
 
-def dropout():
+def dropout(**options):
+    dropped = layers.Dropout(0.2, **options)
     return keras.Sequential(
-        [
-            keras.Input(SHAPE),
-            layers.Flatten(),
-            layers.Dropout(0.2),
-            layers.Dense(32),
-            layers.Dense(4),
-        ]
+        [keras.Input(SHAPE), layers.Flatten(), dropped, layers.Dense(32), layers.Dense(4)]
     )
 
 
@@ -205,8 +203,13 @@ def keras_normalization():
 
 @pytest.mark.parametrize(
     "network",
-    [dropout, keras_normalization, lambda: wna_tf.models.mlp(SHAPE, 4, 40)],
-    ids=["dropout", "keras", "ours"],
+    [
+        dropout,
+        lambda: dropout(noise_shape=(1, 64)),
+        keras_normalization,
+        lambda: wna_tf.models.mlp(SHAPE, 4, 40, statistics="batch"),
+    ],
+    ids=["dropout", "one_mask", "keras", "ours"],
 )
 def test_coupled_and_random_networks_are_refused(network):
     with pytest.raises(ValueError, match="makes the same of an example in every batch"):
@@ -215,8 +218,29 @@ def test_coupled_and_random_networks_are_refused(network):
 
 def test_augmented_examples_are_refused():
     data = make_data()
-    source = dataclasses.replace(data.training.source, is_augmented=True)
+    plain = data.training.source
+
+    def fetch(positions, seeds):
+        x, y = plain.fetch(positions, seeds)
+        flipped = 0 if seeds is None else tf.reshape(seeds % 2, [-1, 1, 1, 1])
+        return tf.where(flipped == 1, x[:, ::-1], x), y
+
+    source = dataclasses.replace(plain, fetch=fetch)
     with pytest.raises(ValueError, match="without augmentation"):
+        frozen.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
+
+
+def test_errors_of_files_are_told(monkeypatch):
+    data = make_data()
+    plain = data.training.source
+
+    def fetch(positions, seeds):
+        message = ["Expected image files that can be decoded. Received: photo.jpg"]
+        with tf.control_dependencies([tf.debugging.Assert(positions[0] < 20, message)]):
+            return plain.fetch(positions, seeds)
+
+    source = dataclasses.replace(plain, fetch=fetch)
+    with pytest.raises(ValueError, match=r"^Expected image files .* Received: photo.jpg$"):
         frozen.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
 
 
@@ -237,11 +261,57 @@ def test_memory_is_a_number_above_0(gigabytes):
         frozen.check(gigabytes)
 
 
-def test_outputs_of_another_network_are_refused():
-    learner = make_learner(mlp(), "align_zero")
-    x = tf.zeros((2, *SHAPE))
-    with pytest.raises(ValueError, match="Received: remembered ones of nobody"):
-        learner.updates(Remembered(x, {"nobody": x}), tf.zeros((2, 4)))
+def test_what_was_remembered_for_another_learner_is_refused():
+    first, second = (make_learner(mlp(), "align_zero") for _ in range(2))
+    x, y = next(iter(frozen.cache(first, make_data()).train))
+    with pytest.raises(ValueError, match=r"for this learner, .* Received: ones of another"):
+        second.updates(x, y)
+
+
+def test_several_inputs():
+    rng = np.random.default_rng(0)
+    arrays = {name: tf.constant(rng.random((20, 40)), "float32") for name in ("a", "b")}
+    y = tf.constant(rng.random((20, 4)), "float32")
+
+    def fetch(some, _):
+        return {name: tf.gather(x, some) for name, x in arrays.items()}, tf.gather(y, some)
+
+    source = pipeline.Source(20, fetch)
+    data = pipeline.split(pipeline.Examples(source, source), 5, 0)
+    inputs = {name: keras.Input((40,), name=name) for name in arrays}
+    x = layers.Add()([layers.Dense(32, "relu")(part) for part in inputs.values()])
+    learner = make_learner(keras.Model(inputs, layers.Dense(4)(x)), "align_zero")
+    cached = frozen.cache(learner, data)
+    (plain, plain_y), (x, y) = (next(iter(some.batches_from(0))) for some in (data, cached))
+    expected = learner.updates(plain, plain_y)
+    assert len(x.outputs) == 2
+    for actual, update in zip(learner.updates(x, y), expected, strict=True):
+        np.testing.assert_allclose(actual, update, rtol=1e-5, atol=1e-6)
+
+
+def test_a_map_that_merges_the_batch_with_another_axis_is_left_out():
+    inputs = keras.Input((2, 40))
+    rows = layers.Dense(32)(keras.ops.reshape(inputs, (-1, 40)))
+    x = layers.Dense(40)(layers.Dense(40)(inputs))
+    x += keras.ops.reshape(keras.ops.sum(rows), (1, 1, 1)) * 0
+    network = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+    kept = frozen.choose(make_learner(network, "align_zero"), make_data(shape=(2, 40)))
+    assert len(kept) == 2
+
+
+def test_half_precision(monkeypatch):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = mlp()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    data, learner = make_data(), make_learner(network, "align_ada")
+    cached = frozen.cache(learner, data)
+    (plain, plain_y), (x, y) = (next(iter(some.batches_from(0))) for some in (data, cached))
+    assert {output.dtype for output in x.outputs.values()} == {tf.bfloat16}
+    expected = learner.updates(plain, plain_y)
+    for actual, update in zip(learner.updates(x, y), expected, strict=True):
+        np.testing.assert_allclose(actual, update, rtol=0.02, atol=1e-3)
 
 
 def test_a_rule_without_a_frozen_network_needs_no_cache():
@@ -259,3 +329,39 @@ def test_a_run_with_the_cache_is_one_without_it(tmp_path, capsys):
     loss = [[row["loss"] for row in run.history] for run in runs]
     np.testing.assert_allclose(*loss, rtol=1e-6)
     assert runs[0].config == runs[1].config
+
+
+def test_a_resumed_run_with_the_cache_goes_on_to_the_same_bits(tmp_path, at_step):
+    config = Config(width=40, rule="align_zero", normalize=False, epochs=2, learning_rate=1.0)
+    setup = training.Setup(cache_frozen=True, checkpoint_every=10)
+    training.train(config, tmp_path / "whole", setup)
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    at_step(15, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(config, tmp_path / "broken", setup)
+    at_step(None, None)
+    training.train(config, tmp_path / "broken", setup)
+    whole, broken = (
+        keras.models.load_model(tmp_path / name / results.MODEL) for name in ("whole", "broken")
+    )
+    for first, second in zip(whole.get_weights(), broken.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_refused_cache_leaves_nothing_behind(tmp_path):
+    setup = training.Setup(cache_frozen=True, cache_gigabytes=1e-9)
+    for config, expected in ((Config(), "normalize=False"), (Config(normalize=False), "at least")):
+        with pytest.raises(ValueError, match=expected):
+            training.train(config, tmp_path / "run", setup)
+        assert not (tmp_path / "run" / results.CONFIG).exists()
+
+
+def test_a_sweep_asks_before_it_trains(tmp_path):
+    configs = [Config(rule=rule, normalize=False, epochs=1) for rule in ("backprop", "align_zero")]
+    setup = training.Setup(cache_frozen=True, cache_gigabytes=1e-9)
+    with pytest.raises(ValueError, match="cache_gigabytes to be at least"):
+        sweeps.sweep(configs, tmp_path / "runs", setup=setup)
+    assert not (tmp_path / "runs").exists()

@@ -135,9 +135,10 @@ def test_augmentation_is_a_function_of_seed_and_step():
     assert later == first[5:]
 
 
+@pytest.mark.parametrize("examples", [32, 40])  # With and without a remainder.
 @pytest.mark.parametrize("batch_size", [6, 5])
-def test_replicas_share_each_batch_across_the_ends_of_epochs(batch_size, mirrored):
-    data = split(n=32, batch_size=batch_size)
+def test_replicas_share_each_batch_across_the_ends_of_epochs(examples, batch_size, mirrored):
+    data = split(n=examples, batch_size=batch_size)
     distributed = iter(mirrored.experimental_distribute_dataset(data.batches_from(2)))
     for x, _ in data.batches_from(2).take(10):
         parts = mirrored.experimental_local_results(next(distributed)[0])

@@ -32,9 +32,9 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
     return int(bool(failures))
 
 
-def plan(configs: Sequence[Config], directory: pathlib.Path) -> None:
+def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup) -> None:
     """Lists a grid, and trains nothing."""
-    print(sweeps.plan(configs, directory))
+    print(sweeps.plan(configs, directory, setup))
 
 
 def report(directory: pathlib.Path) -> None:

@@ -170,7 +170,7 @@ def cost(
         products += (forward + carried + learned) * block.multiplications
         passes_over = _KERNEL * forward + _KERNEL_BACK * carried
         kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
-        starts += _BLOCK * (work.forward + work.carried + work.learned)
+        starts += _BLOCK * (forward + carried + learned)
         if block.turns > 1:
             starts += block.turns * (_LOOP * forward + _LOOP_BACK * carried)
     # A pushed tangent takes what a delta takes.
@@ -231,7 +231,7 @@ def measure_machine(
     rounds: int = 30,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Machine:
-    """Measures what this machine does, in some seconds.
+    """Measures what this machine does, in a second.
 
     Args:
         widths: Two widths at which it convolves.

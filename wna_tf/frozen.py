@@ -10,14 +10,14 @@ elementwise functions.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf.datasets import Data
+from wna_tf.datasets import Data, Training, named_errors
 from wna_tf.datasets.pipeline import hold
 from wna_tf.learner import Learner
 from wna_tf.program import Remembered
@@ -27,52 +27,27 @@ GIGABYTES = 4.0
 
 # Below it a convolution takes no longer than fetching its outputs.
 _LEAST_FAN_IN = 32
-# To see whether examples depend on each other so many are evaluated, and half of them again; that
-# of bfloat16 is the largest rounding.
+# To see whether examples depend on each other so many are evaluated, and half of them again; the
+# rounding of bfloat16 is the largest.
 _EXAMPLES, _ROUNDING = 8, 0.01
 
 
 def cache(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> Data:
     """Returns data whose training examples bring what the frozen network makes of them.
 
-    `learner.fit(cached.train)` trains as `learner.fit(data.train)` does, to rounding.
+    `learner.fit(cached.train)` trains as `learner.fit(data.train)` does, to rounding. They are for
+    this learner, at the initial weights that it has now: where others are restored, they are to be
+    made anew.
 
     Args:
         learner: The learner that is to be trained.
         data: Its data.
-        gigabytes: Memory for the outputs, above 0, in units of 1e9 bytes.
+        gigabytes: Memory of this process for the outputs, above 0, in units of 1e9 bytes.
 
     Raises:
         ValueError: As `choose`.
     """
-    names = choose(learner, data, gigabytes)
-    if not names:
-        return data
-    training = data.training
-    size, first = len(training.positions), training.positions.start
-
-    @functools.partial(tf.function, autograph=False, reduce_retracing=True)
-    def evaluate(x):
-        return _evaluate(learner, x, names)
-
-    tables: dict[str, tf.Variable] = {}
-    for begin in range(0, size, training.batch_size):
-        rows = tf.range(begin, min(begin + training.batch_size, size), dtype=tf.int64)
-        x, _ = training.source.fetch(rows + first, None)
-        for name, output in evaluate(x).items():
-            if name not in tables:
-                shape, dtype = [size, *output.shape[1:]], output.dtype
-                tables[name] = hold(functools.partial(tf.zeros, shape, dtype))
-            tables[name].scatter_update(tf.IndexedSlices(output, rows))
-
-    def fetch(positions, seeds):
-        x, y = training.source.fetch(positions, seeds)
-        if seeds is None:
-            return x, y
-        outputs = {name: table.sparse_read(positions - first) for name, table in tables.items()}
-        return Remembered(x, outputs), y
-
-    return data.fetched_from(dataclasses.replace(training.source, fetch=fetch))
+    return keep(learner, data, choose(learner, data, gigabytes))
 
 
 def check(gigabytes: float) -> None:
@@ -86,7 +61,7 @@ def check(gigabytes: float) -> None:
 
 
 def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[str, float]:
-    """Returns the affine maps whose outputs a cache keeps, with the gigabytes of each.
+    """Returns the affine maps whose outputs a cache keeps, by name, with the gigabytes of each.
 
     Those whose computation costs most for each byte, as many as the memory holds; none if the rule
     does not use the frozen network.
@@ -94,7 +69,7 @@ def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[s
     Args:
         learner: The learner that is to be trained.
         data: Its data.
-        gigabytes: Memory for the outputs, above 0, in units of 1e9 bytes.
+        gigabytes: Memory of this process for the outputs, above 0, in units of 1e9 bytes.
 
     Raises:
         ValueError: If the examples are augmented, the frozen network couples the examples of a
@@ -104,38 +79,30 @@ def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[s
     if not learner.rule.runs_frozen:
         return {}
     training = data.training
-    if training.source.is_augmented:
-        raise ValueError(
-            "Expected training examples without augmentation for a cache of the frozen network, "
-            "the same in every epoch. Received: augmented ones"
-        )
-    program = learner.program
-    unused = set() if learner.rule.error == "linearized" else set(program.outputs)
-    steps = {
-        name: step
-        for step, name in program.affine_names.items()
-        if not isinstance(step, Recurrence)
-        and step.fan_in >= _LEAST_FAN_IN
-        and unused.isdisjoint(step.outputs)
-    }
-    if not steps:
-        raise ValueError(
-            "Expected hidden layers that are worth keeping in a cache of the frozen network: not "
-            f"recurrent, with a fan-in of at least {_LEAST_FAN_IN}. Received: none in "
-            f"{learner.network.name!r}"
-        )
-    sample = np.resize(training.positions, _EXAMPLES)  # Again from the start, if there are fewer.
-    x, _ = training.source.fetch(tf.constant(sample, tf.int64), None)
-    outputs = _evaluate(learner, x, steps)
+    worthless = ValueError(
+        "Expected hidden layers that are worth keeping in a cache of the frozen network: not "
+        f"recurrent, with a fan-in of at least {_LEAST_FAN_IN}. Received: none in "
+        f"{learner.network.name!r}"
+    )
+    candidates = _candidates(learner)
+    if not candidates:
+        raise worthless
+    x = _sample(training)
+    outputs = _evaluate(learner, x, candidates)
     _check_independence(learner, x, outputs)
+    size = len(keras.tree.flatten(x)[0])
     needed = {
         name: len(training.positions) * math.prod(output.shape[1:]) * output.dtype.size / 1e9
         for name, output in outputs.items()
+        if output.shape[0] == size  # Not where the batch is merged with another axis.
     }
+    fan_in = {name: step.fan_in for step, name in learner.program.affine_names.items()}
     chosen: dict[str, float] = {}
-    for name in sorted(steps, key=lambda name: -steps[name].fan_in):
+    for name in sorted(needed, key=lambda name: -fan_in[name]):
         if sum(chosen.values()) + needed[name] <= gigabytes:
             chosen[name] = needed[name]
+    if not needed:
+        raise worthless
     if not chosen:
         least = min(needed, key=needed.get)
         raise ValueError(
@@ -145,19 +112,93 @@ def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[s
     return chosen
 
 
+def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
+    """Returns data whose training examples bring the outputs of some affine maps.
+
+    Args:
+        learner: The learner that is to be trained.
+        data: Its data.
+        names: Names of the maps, as `choose` returns them.
+    """
+    if not names:
+        return data
+    training = data.training
+    size, first = len(training.positions), training.positions.start
+
+    @functools.partial(tf.function, autograph=False, reduce_retracing=True)
+    def evaluate(x):
+        return _evaluate(learner, x, names)
+
+    tables: dict[str, tf.Variable] = {}
+    with named_errors():
+        for index, (x, _) in enumerate(training.in_turn()):
+            for name, output in evaluate(x).items():
+                if name not in tables:
+                    shape, dtype = [size, *output.shape[1:]], output.dtype
+                    tables[name] = hold(functools.partial(tf.zeros, shape, dtype))
+                rows = index * training.batch_size + tf.range(tf.shape(output)[0])
+                tables[name].scatter_update(tf.IndexedSlices(output, rows))
+    names_of = learner.program.affine_names
+    keys = {names_of[step]: key for key, step in learner.affine_maps.items()}
+
+    def fetch(positions, seeds):
+        x, y = training.source.fetch(positions, seeds)
+        if seeds is None:
+            return x, y
+        rows = positions - first
+        return Remembered(x, {keys[name]: tables[name].sparse_read(rows) for name in tables}), y
+
+    return data.fetched_from(dataclasses.replace(training.source, fetch=fetch))
+
+
+def _candidates(learner: Learner) -> list[str]:
+    """Returns the names of affine maps whose outputs are used, and take longer than fetching."""
+    program = learner.program
+    unused = set() if learner.rule.error == "linearized" else set(program.outputs)
+    return [
+        name
+        for step, name in program.affine_names.items()
+        if not isinstance(step, Recurrence)
+        and step.fan_in >= _LEAST_FAN_IN
+        and unused.isdisjoint(step.outputs)
+    ]
+
+
+def _sample(training: Training) -> Any:
+    """Returns the inputs of some examples; refuses those that augmentation changes."""
+    some = dataclasses.replace(training, positions=training.positions[:_EXAMPLES])
+    with named_errors():
+        x, *others = (next(iter(some.in_turn(seed)))[0] for seed in (None, 0, 1))
+    for other in others:
+        for a, b in zip(keras.tree.flatten(x), keras.tree.flatten(other), strict=True):
+            if not np.array_equal(a, b):
+                raise ValueError(
+                    "Expected training examples without augmentation for a cache of the frozen "
+                    "network, the same in every epoch. Received: augmented ones"
+                )
+    return x
+
+
 def _check_independence(learner: Learner, x: Any, outputs: Mapping[str, tf.Tensor]) -> None:
     """Refuses a network that makes something else of an example in another batch."""
-    # The second half: the first would be given the same random numbers.
-    half = _EXAMPLES // 2
+    network = learner.network.name
+    message = (
+        "Expected a frozen network that makes the same of an example in every batch, without "
+        "statistics of the batch and without dropout, for a cache of it. Received: "
+    )
+    state = learner.evaluate_networks(x)["initial"].state
+    for variable in learner.network.non_trainable_variables:
+        # A seed or a moving statistic; layers that are frozen have the value they were given.
+        if id(variable) not in learner.program.variables and (
+            state.get_current_value(variable) is not None
+        ):
+            raise ValueError(f"{message}{network!r}, which changes {variable.path!r}")
+    half = len(keras.tree.flatten(x)[0]) // 2
     rest = keras.tree.map_structure(lambda inputs: inputs[half:], x)
     for name, again in _evaluate(learner, rest, outputs).items():
-        difference = tf.reduce_max(tf.abs(outputs[name][half:] - again))
-        if not difference <= _ROUNDING * tf.reduce_max(tf.abs(again)):
-            raise ValueError(
-                "Expected a frozen network that makes the same of an example in every batch, "
-                "without statistics of the batch and without dropout, for a cache of it. "
-                f"Received: {learner.network.name!r}, where layer {name!r} receives something else"
-            )
+        same = outputs[name][-len(again) :]
+        if not np.max(np.abs(same - again)) <= _ROUNDING * np.max(np.abs(again)):
+            raise ValueError(f"{message}{network!r}, where layer {name!r} receives something else")
 
 
 def _evaluate(learner: Learner, x: Any, names: Iterable[str]) -> dict[str, tf.Tensor]:

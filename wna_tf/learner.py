@@ -121,6 +121,11 @@ class Learner(keras.Model):
         """The network as a sequence of maps."""
         return self._program
 
+    @property
+    def affine_maps(self) -> dict[str, Affine]:
+        """Affine maps, by keys `id/name` that no map of another learner has."""
+        return {f"{id(self)}/{name}": step for step, name in self._program.affine_names.items()}
+
     def weight_values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
         current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
@@ -167,7 +172,7 @@ class Learner(keras.Model):
 
         Raises:
             ValueError: If layers were made trainable after the network was wrapped, or the inputs
-                were remembered by another network.
+                were remembered for another learner.
         """
         if not {id(variable) for variable in self.trainable_variables}.issubset(self._learned):
             raise ValueError(
@@ -177,13 +182,13 @@ class Learner(keras.Model):
         program = self._program if training else self._program.for_inference
         current, initial = self.weight_values()
         inputs, outputs = Remembered.of(x)
-        steps = {name: step for step, name in program.affine_names.items()}
-        if not outputs.keys() <= steps.keys():
+        maps = self.affine_maps
+        if not outputs.keys() <= maps.keys():
             raise ValueError(
-                f"Expected outputs of the affine maps {', '.join(steps)}. "
-                f"Received: remembered ones of {', '.join(outputs)}"
+                f"Expected inputs that were remembered for this learner, with {', '.join(maps)}. "
+                f"Received: ones of another, with {', '.join(outputs)}"
             )
-        known = {steps[name]: output for name, output in outputs.items()}
+        known = {maps[key]: output for key, output in outputs.items()}
         return Networks(
             program, program.standardize(inputs), current, initial, self._learned, known
         )

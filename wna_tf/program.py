@@ -27,7 +27,8 @@ class Remembered(NamedTuple):
 
     Attributes:
         inputs: Inputs, [batch, ...].
-        outputs: Outputs of affine maps at the initial weights, [batch, ...], by the map's name.
+        outputs: Outputs of affine maps at the initial weights, [batch, ...], by the keys of
+            `Learner.affine_maps`.
     """
 
     inputs: Any

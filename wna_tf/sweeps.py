@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import costs, executors, frozen, locks, results, strategies, training
+from wna_tf import costs, executors, frozen, locks, results, rules, strategies, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -50,7 +50,8 @@ def sweep(
 
     Raises:
         ValueError: If a configuration is wrong, the first run's does not fit its data, or the
-            directory of a run is another run's or damaged: nothing is trained or written then.
+            directory of a run is another run's or damaged, or the first frozen network cannot be
+            cached: nothing is trained or written then.
         FileNotFoundError: If the first run's data is missing, or a file of a finished run.
         OSError: If the directory cannot be written to.
     """
@@ -70,9 +71,7 @@ def sweep(
     done = strategies.from_chief(devices, finished)
     pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
     if pending:
-        data, learner = training.prepare(pending[0], setup.strategy)
-        if setup.cache_frozen:
-            frozen.choose(learner, data, setup.cache_gigabytes)
+        _try(pending, setup)
         results.make_directory(directory)
     progress = Progress(len(configs), pending)
     function = functools.partial(attempt, directory=directory, setup=setup)
@@ -96,6 +95,15 @@ def sweep(
         return Outcome([], failures)
     places = [directory / config.name for config in configs]
     return Outcome([results.read_run(p) for p in places if p not in failures], failures)
+
+
+def _try(configs: Sequence[Config], setup: Setup) -> None:
+    """Prepares the first run, and a cache for the first that has one."""
+    training.prepare(configs[0], setup.strategy)
+    cached = [config for config in configs if rules.get(config.rule).runs_frozen]
+    if setup.cache_frozen and cached:
+        data, learner = training.prepare(cached[0], setup.strategy)
+        frozen.choose(learner, data, setup.cache_gigabytes)
 
 
 BUSY = "busy"
@@ -176,16 +184,18 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def plan(configs: Sequence[Config], directory: pathlib.Path) -> str:
+def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup = _SETUP) -> str:
     """Returns what a sweep would do, as a Markdown table: each run's state, steps and cost.
 
     The time is an estimate for training on one device of this machine, from the rates that it is
     found to have (see `costs`); the memory is that of a step, beside a process that only loaded
-    TensorFlow. Neither is known where image files decide what is trained on.
+    TensorFlow. Neither is known with forward credit, or where image files decide what is trained
+    on; a cache of the frozen network is not counted.
 
     Args:
         configs: The runs.
         directory: Their parent directory.
+        setup: How each would be trained.
 
     Raises:
         ValueError: If a configuration is wrong.
@@ -195,7 +205,7 @@ def plan(configs: Sequence[Config], directory: pathlib.Path) -> str:
     machine = costs.measure_machine()
     total, seconds = 0, 0.0
     for config in configs:
-        training.check(config)
+        training.check(config, setup)
         steps, state = training.count_steps(config), results.state(directory / config.name)
         cells = ["?", "?"]
         if estimate := costs.estimate(config, machine):

@@ -42,8 +42,8 @@ class Setup:
         checkpoint_every: Steps from one checkpoint to the next.
         tensorboard: Whether the history is also written for TensorBoard, to `tensorboard/`.
         cache_frozen: Whether what the frozen network contributes is kept in memory, see
-            `frozen.cache`. It does not change the result.
-        cache_gigabytes: Memory for it, in units of 1e9 bytes.
+            `frozen.cache`. It changes the result by rounding at most.
+        cache_gigabytes: Memory for it in each process that trains, in units of 1e9 bytes.
 
     Raises:
         ValueError: If a value is wrong, or TensorBoard is not installed.
@@ -250,11 +250,12 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> res
         The run, as `results.read_run` reads it.
 
     Raises:
-        ValueError: If the configuration does not fit the data, or the directory is another run's
-            or damaged.
+        ValueError: If the configuration does not fit the data, the frozen network cannot be
+            cached, or the directory is another run's or damaged.
         FileNotFoundError: If the data set is not there.
         locks.Busy: If another process trains the run.
     """
+    check(config, setup)
     devices = strategies.get(setup.strategy)
     with contextlib.ExitStack() as claims:
 
@@ -283,10 +284,10 @@ def _train(
 ) -> None:
     boards = [callbacks.TensorBoard(directory / "tensorboard")] if setup.tensorboard else []
     data, learner = prepare(config, setup.strategy)
-    (directory / results.FAILURE).unlink(missing_ok=True)
-    results.write_json(directory / results.CONFIG, config.to_dict())
     if setup.cache_frozen:
         data = _cache(learner, data, setup.cache_gigabytes)
+    (directory / results.FAILURE).unlink(missing_ok=True)
+    results.write_json(directory / results.CONFIG, config.to_dict())
     history = callbacks.HistoryFile(directory / results.HISTORY)
     divergence = callbacks.Divergence()
     with datasets.named_errors():
@@ -324,7 +325,7 @@ def _cache(learner: Learner, data: Data, gigabytes: float) -> Data:
     kept = frozen.choose(learner, data, gigabytes)
     if kept:
         print(f"Keeping {', '.join(kept)} of the frozen network: {sum(kept.values()):.2g} GB.")
-    return frozen.cache(learner, data, gigabytes)
+    return frozen.keep(learner, data, kept)
 
 
 def _summarize(rows: Sequence[dict[str, float]], test: dict[str, float]) -> dict[str, Any]:

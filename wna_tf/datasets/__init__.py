@@ -14,13 +14,14 @@ from wna_tf.datasets import (
     teacher,
 )
 from wna_tf.datasets.folders import count_files, named_errors
-from wna_tf.datasets.pipeline import Data, Examples, Options, Source
+from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
 
 __all__ = [
     "Data",
     "Examples",
     "Options",
     "Source",
+    "Training",
     "check",
     "load",
     "named_errors",

@@ -1,7 +1,5 @@
 """ImageNet, or another data set of photographs: files in one folder a class."""
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
@@ -44,7 +42,7 @@ def load(options: pipeline.Options) -> pipeline.Examples:
     files = folders.read(options, ["train", "val"])
     training, validation = (folders.source(some, image, (size, size), tf.one_hot) for some in files)
     return pipeline.Examples(
-        training=dataclasses.replace(training, is_augmented=True),
+        training=training,
         validation=validation,
         test=validation,
         class_names=files[0].class_names,

@@ -26,12 +26,10 @@ class Source:
             in TensorFlow operations. What it reads (tensors in memory, files) is its own business.
             A seed, another for every example in every pass, is all the randomness of an
             augmentation; None for all seeds asks for examples without any, for evaluation.
-        is_augmented: Whether an example depends on its seed.
     """
 
     size: int
     fetch: Callable[[tf.Tensor, tf.Tensor | None], tuple[Any, tf.Tensor]]
-    is_augmented: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +57,10 @@ class Training:
         """One epoch; the next one whenever it is passed through, even if that is broken off."""
         passes = self._epochs(_count_passes())
         return passes.apply(tf.data.experimental.assert_cardinality(self.steps))
+
+    def in_turn(self, seed: int | None = None) -> tf.data.Dataset:
+        """The examples in the order of their positions; augmented only if there is a seed."""
+        return _in_turn(self.source, self.positions, self.batch_size, seed)
 
     def batches_from(self, step: int) -> tf.data.Dataset:
         """The batches from a step on, without end."""
@@ -193,7 +195,7 @@ class Data:
         return self.training.batches_from(step)
 
     def fetched_from(self, source: Source) -> "Data":
-        """Returns the same training batches, in the same orders, of another source's examples."""
+        """Returns the training batches of the same orders, from the first on, of another source."""
         training = dataclasses.replace(self.training, source=source)
         return dataclasses.replace(self, training=training, train=training.passes())
 
@@ -252,8 +254,7 @@ def split(
     batches = {"train": trained.passes()}
     for name, (source, positions) in parts.items():
         if name != "train":
-            in_turn = tf.data.Dataset.range(positions.start, positions.stop).batch(batch_size)
-            batches[name] = _fetch(source, in_turn)
+            batches[name] = _in_turn(source, positions, batch_size)
 
     num_classes, chance_loss = None, examples.chance_loss
     if chance_loss is None:
@@ -323,7 +324,7 @@ def image_source(
     return Source(images.shape[0], fetch)
 
 
-def hold(value: np.ndarray | Callable[[], tf.Tensor]) -> tf.Variable:
+def hold(value: np.ndarray | tf.Tensor | Callable[[], tf.Tensor]) -> tf.Variable:
     """Returns a variable on the CPU, where tf.data runs: it would copy from a GPU.
 
     One of this process alone, within the scope of a strategy too, which would mirror it.
@@ -350,7 +351,7 @@ def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf
     # A size that is known makes a step faster, by 1% to 20%: its shapes need not be computed.
     shape = [None if len(positions) % batch_size else batch_size]
     # Slices, not `batch`, which takes one position at a time; and a strategy that sees a `batch`
-    # batches anew, across the end of an epoch.
+    # with a remainder batches anew, across the end of an epoch.
     return tf.data.Dataset.range(0, len(positions), batch_size).map(
         lambda at: tuple(
             tf.ensure_shape(some[at : at + batch_size], shape) for some in (order, seeds)
@@ -362,6 +363,16 @@ def _count_passes() -> tf.data.Dataset:
     """One number, that of the pass over this data set: 0, then 1, and so on."""
     passes = hold(np.int64(-1))
     return tf.data.Dataset.from_tensors(0).map(lambda _: passes.assign_add(1))
+
+
+def _in_turn(
+    source: Source, positions: range, batch_size: int, seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches in the order of positions, with augmentation if there is a seed."""
+    in_turn = tf.data.Dataset.range(positions.start, positions.stop).batch(batch_size)
+    if seed is not None:
+        in_turn = in_turn.map(lambda positions: (positions, positions + seed))
+    return _fetch(source, in_turn)
 
 
 def _fetch(source: Source, batches: tf.data.Dataset) -> tf.data.Dataset:
