@@ -10,7 +10,7 @@ DIRECTORY = pathlib.Path("build/bench")
 # Name of the file, module, arguments. Each in a process of its own: memory and what TensorFlow
 # keeps of a process's past are not shared.
 BENCHMARKS = {
-    "rules": ("rules", "--widths", "8", "32", "128", "--steps", "1", "--rounds", "5"),
+    "rules": ("rules", "--widths", "8", "16", "32", "128", "256", "--steps", "1", "--rounds", "5"),
     "rules_512": (
         *("rules", "--widths", "512", "--steps", "1", "--rounds", "2", "--rules"),
         *("backprop", "align_zero", "align_ada"),

@@ -44,6 +44,11 @@ def draw(directory: pathlib.Path, path: pathlib.Path) -> None:
         right.loglog(x, [row["processor ms"] for row in line], "o", label=rule, **style)
         predicted = [row["predicted ms"] for row in line]
         right.loglog(x, predicted, "--", label=f"{rule}, predicted", **style)
+    right.set_xticks(sorted({row["width"] for row in scaling}))
+    right.xaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.minorticks_off()
+    right.set_yticks([100, 200, 500, 1000, 2000])
     right.set_xlabel("width")
     right.set_ylabel("milliseconds of processor time a step")
     right.legend()
