@@ -57,12 +57,12 @@ def _forward(step: Affine, x: tf.Tensor) -> Callable:
 
 
 def _carry(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
-    return lambda: transpose_jvp(lambda x: step.linear(x, step.kernel.value), [x], delta)
+    return lambda: transpose_jvp(lambda x: step.linear(x, step.kernel.value), x, delta)
 
 
 def _learn(step: Affine, x: tf.Tensor, delta: tf.Tensor) -> Callable:
     kernel = tf.convert_to_tensor(step.kernel)
-    return lambda: transpose_jvp(lambda kernel: step.linear(x, kernel), [kernel], delta)
+    return lambda: transpose_jvp(lambda kernel: step.linear(x, kernel), kernel, delta)
 
 
 def measure(

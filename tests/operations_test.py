@@ -1,6 +1,7 @@
 """Operations that run in a step: none that its rule does not need."""
 
 import collections
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,29 @@ def test_no_convolution_runs_in_vain_after_many_shapes(tmp_path):
     command = [sys.executable, "-c", MANY_SHAPES, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "6"
+
+
+COMPILED = """
+import numpy as np
+from tests.helpers import make_learner
+import wna_tf
+
+rng = np.random.default_rng(0)
+for rule in ("backprop", "align_ada", "linearized"):
+    network = wna_tf.models.cnn((8, 8, 1), 3, 6, (1, 2))
+    learner = make_learner(network, rule, metrics=["accuracy"], jit_compile=True)
+    for _ in range(3):
+        learner.train_on_batch(rng.random((5, 8, 8, 1)), rng.random((5, 3)))
+"""
+
+
+def test_xla_compiles_a_step_once():
+    # By what it logs: it compiles anew for every value that it takes for a constant.
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "device_compiler=1"}
+    command = [sys.executable, "-c", COMPILED]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Compilation of XLA executable time") == 3
 
 
 @pytest.mark.parametrize(

@@ -16,30 +16,33 @@ Tangent = tf.Tensor | None
 
 
 def transpose_jvp(
-    function: Callable[..., tf.Tensor], primals: list[tf.Tensor], delta: tf.Tensor
-) -> list[tf.Tensor]:
-    """Transposes the Jacobian-vector product of a function that is linear in each argument.
+    function: Callable[[tf.Tensor], tf.Tensor], like: tf.Tensor, delta: tf.Tensor
+) -> tf.Tensor:
+    """Transposes the Jacobian-vector product of a linear function.
 
     The product is a forward accumulator's; since the transpose does not need its value, it is
-    written into the graph but never computed.
+    written into the graph but never computed. It is taken at zero, being the same everywhere: XLA
+    takes the values at which it is taken for constants, and would compile every step anew.
 
     Args:
-        function: The function.
-        primals: Where the Jacobian is taken.
+        function: The function, which may have a constant term.
+        like: A tensor of the shape of its argument.
         delta: What to apply the transpose to, of the shape of the function's value.
 
     Returns:
-        One tensor of the shape of each primal.
+        A tensor of the shape of the argument.
     """
-    tangents = [tf.zeros_like(primal) for primal in primals]
+    primal, tangent = (
+        tf.ensure_shape(tf.zeros(tf.shape(like), like.dtype), like.shape) for _ in range(2)
+    )
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(tangents)
-        with tf.autodiff.ForwardAccumulator(primals, tangents) as accumulator:
-            value = function(*primals)
+        tape.watch(tangent)
+        with tf.autodiff.ForwardAccumulator(primal, tangent) as accumulator:
+            value = function(primal)
         product = accumulator.jvp(value)
     return tape.gradient(
         product,
-        tangents,
+        tangent,
         output_gradients=delta,
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )

@@ -199,15 +199,18 @@ class Affine(Map):
         kernel would be to compute that.
         """
         kernel, *biases = weights
-        scaled = self._scale(delta)
-        updates = transpose_jvp(lambda kernel: self.linear(presynaptic, kernel), [kernel], scaled)
+        update = transpose_jvp(
+            lambda kernel: self.linear(presynaptic, kernel), kernel, self._scale(delta)
+        )
         if self.offset is None:
-            return updates + [tf.zeros_like(bias) for bias in biases]
-        for bias in biases:
-            updates += transpose_jvp(
-                lambda bias: tf.zeros_like(delta) + self.offset(bias), [bias], delta
-            )
-        return updates
+            return [update, *map(tf.zeros_like, biases)]
+        return [
+            update,
+            *(
+                transpose_jvp(lambda bias: tf.zeros_like(delta) + self.offset(bias), bias, delta)
+                for bias in biases
+            ),
+        ]
 
     def presynaptic(self, record: Record) -> tf.Tensor:
         """Returns what the kernel multiplies: the presynaptic activity."""
@@ -243,12 +246,12 @@ class Affine(Map):
         carried = None
         if feedback is not None:
             (x,) = derivative.inputs
-            (carried,) = self._carry(x, feedback, delta.carried)
+            carried = self._carry(x, feedback, delta.carried)
         return carried, delta.learned
 
-    def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> list[tf.Tensor]:
+    def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
         """Transposes the Jacobian-vector product of the input."""
-        return transpose_jvp(lambda x: self.linear(x, feedback), [x], self._scale(delta))
+        return transpose_jvp(lambda x: self.linear(x, feedback), x, self._scale(delta))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -97,8 +97,7 @@ def alignment_score(
 
     def backward(y, kernel):
         primal = tf.zeros([chunk, *input_shape], dtype)
-        (x,) = transpose_jvp(lambda x: step.apply(x, kernel), [primal], tf.cast(y, outputs.dtype))
-        return x
+        return transpose_jvp(lambda x: step.apply(x, kernel), primal, tf.cast(y, outputs.dtype))
 
     def moments(start):
         """Returns the summands of the three traces for one chunk of vectors, [chunk, 3]."""

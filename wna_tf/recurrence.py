@@ -78,7 +78,7 @@ class Recurrence(Affine):
             )
             if feedback is not None:
                 h = primals[2]
-                (carried,) = self._carry(h, feedback, dv)
+                carried = self._carry(h, feedback, dv)
                 before[0] += carried
             return before, [du, dv]
 
