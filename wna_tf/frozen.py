@@ -20,7 +20,7 @@ import tensorflow as tf
 from wna_tf.datasets import Data, Training, named_errors
 from wna_tf.datasets.pipeline import hold
 from wna_tf.learner import Learner
-from wna_tf.program import Remembered
+from wna_tf.program import Evaluation, Remembered
 from wna_tf.recurrence import Recurrence
 
 GIGABYTES = 4.0
@@ -88,7 +88,9 @@ def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[s
     if not candidates:
         raise worthless
     x = _sample(training)
-    outputs = _evaluate(learner, x, candidates)
+    evaluation = learner.evaluate_networks(x)["initial"]
+    outputs = _outputs(evaluation, candidates)
+    _check_state(learner, evaluation)
     _check_independence(learner, x, outputs)
     size = len(keras.tree.flatten(x)[0])
     needed = {
@@ -127,7 +129,7 @@ def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
 
     @functools.partial(tf.function, autograph=False, reduce_retracing=True)
     def evaluate(x):
-        return _evaluate(learner, x, names)
+        return _outputs(learner.evaluate_networks(x)["initial"], names)
 
     tables: dict[str, tf.Variable] = {}
     with named_errors():
@@ -179,30 +181,35 @@ def _sample(training: Training) -> Any:
     return x
 
 
+def _check_state(learner: Learner, evaluation: Evaluation) -> None:
+    """Refuses a network that changes seeds or moving statistics."""
+    for variable in learner.network.non_trainable_variables:
+        # Layers that are frozen have the value they were given.
+        if id(variable) not in learner.program.variables and (
+            evaluation.state.get_current_value(variable) is not None
+        ):
+            raise _dependent(learner, f"which changes {variable.path!r}")
+
+
 def _check_independence(learner: Learner, x: Any, outputs: Mapping[str, tf.Tensor]) -> None:
     """Refuses a network that makes something else of an example in another batch."""
-    network = learner.network.name
-    message = (
-        "Expected a frozen network that makes the same of an example in every batch, without "
-        "statistics of the batch and without dropout, for a cache of it. Received: "
-    )
-    state = learner.evaluate_networks(x)["initial"].state
-    for variable in learner.network.non_trainable_variables:
-        # A seed or a moving statistic; layers that are frozen have the value they were given.
-        if id(variable) not in learner.program.variables and (
-            state.get_current_value(variable) is not None
-        ):
-            raise ValueError(f"{message}{network!r}, which changes {variable.path!r}")
     half = len(keras.tree.flatten(x)[0]) // 2
     rest = keras.tree.map_structure(lambda inputs: inputs[half:], x)
-    for name, again in _evaluate(learner, rest, outputs).items():
+    for name, again in _outputs(learner.evaluate_networks(rest)["initial"], outputs).items():
         same = outputs[name][-len(again) :]
         if not np.max(np.abs(same - again)) <= _ROUNDING * np.max(np.abs(again)):
-            raise ValueError(f"{message}{network!r}, where layer {name!r} receives something else")
+            raise _dependent(learner, f"where layer {name!r} receives something else")
 
 
-def _evaluate(learner: Learner, x: Any, names: Iterable[str]) -> dict[str, tf.Tensor]:
-    """Returns what some affine maps put out at the initial weights, [batch, ...] each."""
-    frozen = learner.evaluate_networks(x)["initial"]
-    steps = {name: step for step, name in frozen.program.affine_names.items()}
-    return {name: frozen.records[steps[name]].outputs[0] for name in names}
+def _dependent(learner: Learner, reason: str) -> ValueError:
+    return ValueError(
+        "Expected a frozen network that makes the same of an example in every batch, without "
+        "statistics of the batch and without dropout, for a cache of it. "
+        f"Received: {learner.network.name!r}, {reason}"
+    )
+
+
+def _outputs(evaluation: Evaluation, names: Iterable[str]) -> dict[str, tf.Tensor]:
+    """Returns what some affine maps put out, [batch, ...] each."""
+    steps = {name: step for step, name in evaluation.program.affine_names.items()}
+    return {name: evaluation.records[steps[name]].outputs[0] for name in names}

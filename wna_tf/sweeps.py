@@ -99,11 +99,13 @@ def sweep(
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
     """Prepares the first run, and a cache for the first that has one."""
-    training.prepare(configs[0], setup.strategy)
-    cached = [config for config in configs if rules.get(config.rule).runs_frozen]
-    if setup.cache_frozen and cached:
-        data, learner = training.prepare(cached[0], setup.strategy)
-        frozen.choose(learner, data, setup.cache_gigabytes)
+    tried = [configs[0]]
+    if setup.cache_frozen:
+        tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
+    for config in dict.fromkeys(tried):
+        data, learner = training.prepare(config, setup.strategy)
+        if setup.cache_frozen:
+            frozen.choose(learner, data, setup.cache_gigabytes)
 
 
 BUSY = "busy"
