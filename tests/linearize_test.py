@@ -183,6 +183,37 @@ def test_a_kernel_of_several_outputs_is_refused():
         linearize.empirical_ntk(network, np.ones((2, 2)))
 
 
+class Branching(layers.Layer):
+    """A user's layer that does something else in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs, training=None):
+        return self.dense(inputs) * 2 if training else keras.ops.tanh(self.dense(inputs))
+
+
+def test_a_layer_that_branches_is_in_inference_mode():
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, layers.Dense(2)(Branching()(inputs)))
+    learner = wna_tf.Learner(network, "linearized")
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    np.testing.assert_allclose(linearize.outputs(learner, x), network(x), rtol=1e-12)
+    np.testing.assert_allclose(learner(x, training=True), network(x, training=True), rtol=1e-12)
+    with tf.GradientTape() as tape:
+        outputs = network(x)
+    jacobians = [
+        np.reshape(j, (3, 2, -1)) for j in tape.jacobian(outputs, network.trainable_variables)
+    ]
+    expected = sum(np.einsum("ncp,mkp->ncmk", j, j) for j in jacobians)
+    for model in (network, learner):
+        np.testing.assert_allclose(linearize.empirical_ntk(model, x), expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("make", [mlp, normalized_cnn], ids=lambda make: make.__name__)
 def test_training_follows_the_kernel(make):
     rng = np.random.default_rng(0)

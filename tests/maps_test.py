@@ -161,6 +161,57 @@ class Written(keras.Model):
         return self.dense(inputs)
 
 
+class Standardized(layers.Conv2D):
+    """A convolution whose kernel is standardized: not linear in its kernel."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel / (1 + ops.std(kernel)))
+
+
+class Centered(layers.Layer):
+    """A layer that keeps a state and reads what it has just written."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight(name="mean", shape=input_shape[-1:], trainable=False)
+
+    def call(self, inputs):
+        self.mean.assign(ops.mean(inputs, axis=0))
+        return ops.square(inputs - self.mean)
+
+
+class Masker(layers.Layer):
+    """A layer that masks the first step, of which only the loss knows."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.supports_masking = True
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_mask(self, inputs, previous_mask):
+        return ops.zeros_like(inputs[:, :1, 0]) < ops.arange(float(inputs.shape[1]))
+
+
+def closure(use):
+    """A network in which a function uses the kernel of a layer that is there too."""
+    inputs = keras.Input((6,))
+    dense = layers.Dense(6, name="source")
+    return keras.Model(inputs, layers.Dense(2)(use(dense, dense(inputs))))
+
+
+def closed_activation(dense, x):
+    return layers.Dense(6, activation=lambda z: z * dense.bias, name="guilty")(x)
+
+
+def closed_reference(dense, x):
+    class Borrowing(layers.Layer):
+        def call(self, inputs):
+            return ops.matmul(inputs, dense.kernel)
+
+    return Borrowing(name="guilty")(x)
+
+
 def tripled_sequence():
     return TripledSequence([keras.Input((6,)), layers.Dense(2)], name="guilty")
 
@@ -188,7 +239,28 @@ DOUBTFUL = {
     "tied_decoder": lambda: inside(TiedDecoder(name="guilty")),
     "borrowed_kernel": lambda: inside(BorrowedKernel(name="guilty")),
     "borrowed_variable": borrowed_variable,
+    "closed_kernel": lambda: closure(
+        lambda dense, x: layers.Lambda(lambda z: z @ ops.transpose(dense.kernel), name="guilty")(x)
+    ),
+    "closed_layer": lambda: closure(lambda dense, x: layers.Lambda(dense.call, name="guilty")(x)),
+    "closed_activation": lambda: closure(closed_activation),
+    "closed_cell": lambda: closure(
+        lambda dense, x: layers.SimpleRNN(
+            6, activation=lambda z: ops.tanh(z * dense.bias), name="guilty"
+        )(ops.expand_dims(x, 1))
+    ),
+    "closed_reference": lambda: closure(closed_reference),
+    "standardized_kernel": lambda: keras.Sequential(
+        [keras.Input((5, 5, 3)), Standardized(2, 3, name="guilty"), layers.Dense(2)]
+    ),
+    "own_mask": lambda: inside(Masker(name="guilty"), (5, 6)),
+    "learner": lambda: inside(
+        wna_tf.Learner(sequential(layers.Dense(2), input_shape=(6,)), name="guilty")
+    ),
     "state": lambda: inside(Counting(name="guilty")),
+    "state_read_again": lambda: keras.Sequential(
+        [keras.Input((6,)), layers.Dense(6), Centered(), layers.Dense(2)]
+    ),
     "overridden_layer": lambda: inside(Squared(2, name="guilty")),
     "overridden_functional": lambda: Tripled(name="guilty"),
     "overridden_functional_inside": lambda: inside(Tripled(name="guilty")),
@@ -215,6 +287,7 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("name", DOUBTFUL)
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 def test_a_network_is_trained_as_by_keras_or_refused_by_name(name):
     networks = []
     for _ in range(2):

@@ -58,7 +58,7 @@ def _convolution(layer, emit, linear, x, kernel, **options):
     return emit.affine(layer, linear, x, kernel, layer.bias, offset, **options)
 
 
-@register(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+@register(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, layers.Conv2D)
 def _forward_convolution(layer, emit, x):
     axis = -1 if layer.data_format == "channels_last" else 1
     is_ours = isinstance(layer, layers.Conv2D)
@@ -271,22 +271,26 @@ def _gru(layer, emit, x):
     keras.layers.RMSNormalization,
 )
 def _normalization(layer, emit, x, training=True):
-    options = {"training": training} if takes_training(layer.call) else {}
-    return emit.local(layer, x, kind=Normalization, **options)
+    if not takes_training(layer.call):
+        return emit.local(layer, x, kind=Normalization)
+    by_batch = emit.takes_batch_statistics(layer, training)
+    return emit.local(layer, x, kind=Normalization, training=by_batch)
 
 
 @register(layers.BatchStatisticsNormalization)
 def _batch_statistics_normalization(layer, emit, x, training=True):
+    by_batch = emit.takes_batch_statistics(layer, training)
+
     def absorb(affine):
         def apply(inputs):
             offset = affine.offset and affine.offset(affine.weights[1].value)
-            return layer(inputs, training=training, scale=affine.scale, offset=offset)
+            return layer(inputs, training=by_batch, scale=affine.scale, offset=offset)
 
         return apply
 
     # Its Jacobian is I - 1 1^T / N - z z^T / N for each feature, over the standard deviation.
-    fields = {"is_symmetric": True, "absorb": absorb if training else None}
-    return emit.local(layer, x, kind=Normalization, fields=fields, training=training)
+    fields = {"is_symmetric": True, "absorb": absorb if by_batch else None}
+    return emit.local(layer, x, kind=Normalization, fields=fields, training=by_batch)
 
 
 @register(keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU)
@@ -307,6 +311,4 @@ def _learned_activation(layer, emit, x):
 
 @register(keras.layers.Embedding)
 def _embedding(layer, emit, x):
-    if layer.mask_zero:
-        raise Refused("it makes a mask (mask_zero=True), which affine maps would drop")
     return emit.local(layer, x)

@@ -19,13 +19,12 @@ Source: forward gradients of Baydin et al. (2022), with perturbed activity as in
 
 from collections.abc import Callable, Iterator, Sequence
 
-import keras
 import tensorflow as tf
 
 from wna_tf.engine import collect
 from wna_tf.jacobians import Tangent
 from wna_tf.kinds import Delta, Map, Record, Value
-from wna_tf.program import Networks, assignments, evaluate
+from wna_tf.program import Networks, State, evaluate
 
 Draw = Callable[[int, tf.Tensor], tf.Tensor]
 """`draw(index, like)`: tangents for the index-th output that gets some, [draws, *shape of like]."""
@@ -47,7 +46,7 @@ def estimate(
     program, weights = networks.program, networks.weights["initial"]
 
     def walk():
-        state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
+        state = State(program, weights)
         return evaluate(program, networks.inputs, weights, state, networks.known["initial"])
 
     def draw_in_turn(index, like):

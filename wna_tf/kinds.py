@@ -88,10 +88,6 @@ class Map(abc.ABC):
             weights: The values of its weights.
         """
 
-    def for_inference(self) -> "Map":
-        """Returns the map in inference mode; normalizations still use the batch's statistics."""
-        return self
-
     @abc.abstractmethod
     def push(
         self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
@@ -260,14 +256,12 @@ class Local(Map):
 
     Attributes:
         apply: The function of its inputs.
-        infer: The function in inference mode, if that is another.
         is_symmetric: Whether its Jacobian is known to be symmetric, so that its Jacobian-vector
             product is its own transpose: that of any elementwise function, and of a normalization
             by moments over the batch without scale and offset.
     """
 
     apply: Callable[..., Any]
-    infer: Callable[..., Any] | None = None
     is_symmetric: bool = False
 
     def evaluate(self, inputs, weights):
@@ -302,9 +296,6 @@ class Local(Map):
             )
         return self._combine(carried, learned), updates
 
-    def for_inference(self):
-        return self if self.infer is None else dataclasses.replace(self, apply=self.infer)
-
     def _combine(self, carried: Updates, learned: Updates) -> Below:
         del learned  # A block ends here: what it is sent is the derivative network's.
         return [None if delta is None else Delta(delta, delta) for delta in carried]
@@ -330,9 +321,6 @@ class Normalization(Local):
     """
 
     absorb: Callable[[Affine], Callable[..., Any]] | None = None
-
-    def for_inference(self):
-        return self  # The Jacobian passes through the moments, and moving ones have none.
 
     def _combine(self, carried, learned):
         return [

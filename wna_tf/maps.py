@@ -1,6 +1,5 @@
 """How layers become local maps: what an expansion writes to, and the table of expansions."""
 
-import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -48,16 +47,30 @@ ELEMENTWISE = (
 
 
 class Emitter:
-    """Collects the maps of one network; what the expansion of a layer writes to."""
+    """Collects the maps of one network; what the expansion of a layer writes to.
 
-    def __init__(self):
+    Args:
+        training: Whether layers are in training mode.
+        batch_statistics: The `id` of each layer that normalizes by the statistics of a batch in
+            training, which it does in inference too; filled in training mode.
+    """
+
+    def __init__(self, training: bool, batch_statistics: set[int]):
         self.maps: list[Map] = []
         self.size = 0
+        self.training = training
+        self._batch_statistics = batch_statistics
 
     def new_value(self) -> Value:
         """Returns a place that no other map uses."""
         self.size += 1
         return Value(self.size - 1)
+
+    def takes_batch_statistics(self, layer: keras.layers.Layer, training: bool) -> bool:
+        """Returns whether a normalization, called in some mode, uses the batch's statistics."""
+        if self.training and training:
+            self._batch_statistics.add(id(layer))
+        return training if self.training else id(layer) in self._batch_statistics
 
     def affine(
         self,
@@ -130,7 +143,7 @@ class Emitter:
     ) -> list[Value]:
         """Adds `operation(*args, **kwargs)`; the arguments hold values at any depth.
 
-        A layer is called in training mode unless `kwargs` say otherwise.
+        A layer is called in the network's mode unless `kwargs` say otherwise.
 
         Args:
             operation: A layer or a function.
@@ -144,24 +157,22 @@ class Emitter:
             The places of its outputs.
         """
         is_layer = isinstance(operation, keras.layers.Layer)
-        modal = is_layer and takes_training(operation.call)
-        if modal:
-            kwargs.setdefault("training", True)
+        if is_layer and takes_training(operation.call):
+            kwargs.setdefault("training", self.training)
         leaves = keras.tree.flatten((args, kwargs))
         # Each place once, however often it is used: its delta is that of all uses together.
         inputs = tuple(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Value)))
 
-        def apply(*tensors, **mode):
+        def apply(*tensors):
             by_place = dict(zip(inputs, tensors, strict=True))
             filled = [by_place[leaf] if isinstance(leaf, Value) else leaf for leaf in leaves]
             filled_args, filled_kwargs = keras.tree.pack_sequence_as((args, kwargs), filled)
-            return operation(*filled_args, **filled_kwargs | mode)
+            return operation(*filled_args, **filled_kwargs)
 
         outputs = [self.new_value() for _ in range(num_outputs)]
         weights = tuple(operation.trainable_variables) if is_layer else ()
         name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
-        infer = functools.partial(apply, training=False) if modal else None
-        self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, infer, **fields))
+        self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, **fields))
         return outputs
 
     def activation(self, function: Callable | None, z: Value) -> list[Value]:
@@ -180,11 +191,24 @@ def takes_training(function: Callable) -> bool:
 Expansion = Callable[..., list[Value]]
 _EXPANSIONS: dict[type, Expansion] = {}
 
+_HARMLESS = {
+    "build",
+    "build_from_config",
+    "compute_output_shape",
+    "compute_output_spec",
+    "from_config",
+    "get_build_config",
+    "get_config",
+    "load_own_variables",
+    "save_own_variables",
+}
+
 
 def register(*classes: type) -> Callable[[Expansion], Expansion]:
     """Registers the expansion of layer classes into maps.
 
-    A subclass uses the expansion of its parent unless it overrides `call`.
+    A subclass uses the expansion of its parent unless it overrides a method that may change what
+    it computes: any but those of `_HARMLESS`.
 
     Args:
         *classes: Layer classes.
@@ -204,7 +228,9 @@ def register(*classes: type) -> Callable[[Expansion], Expansion]:
 
 def find_expansion(operation: Any) -> Expansion | None:
     """Returns the expansion of a layer, or None if there is none for its class."""
+    overridden: set[str] = set()
     for base in type(operation).__mro__:
-        if base in _EXPANSIONS and type(operation).call is base.call:
-            return _EXPANSIONS[base]
+        if base in _EXPANSIONS:
+            return None if overridden.intersection(dir(base)) - _HARMLESS else _EXPANSIONS[base]
+        overridden.update(name for name in vars(base) if not name.startswith("__"))
     return None

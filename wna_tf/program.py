@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -48,7 +48,8 @@ class Program:
         inputs: Places of the network's inputs.
         output_structure: Places of the network's outputs, nested as the network returns them.
         model: The network, functional.
-        size: Number of places.
+        shapes: Shape of the value at every place; the batch is None.
+        infer: Makes the program of the network in inference mode.
     """
 
     def __init__(
@@ -57,14 +58,16 @@ class Program:
         inputs: Sequence[Value],
         output_structure: Any,
         model: keras.Model,
-        size: int,
+        shapes: Sequence[tuple[int | None, ...]],
+        infer: Callable[[], "Program"],
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
         self.output_structure = output_structure
         self.outputs = tuple(keras.tree.flatten(output_structure))
         self.model = model
-        self.size = size
+        self.shapes = tuple(shapes)
+        self._infer = infer
 
     def standardize(self, inputs: Any) -> list[tf.Tensor]:
         """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
@@ -136,9 +139,11 @@ class Program:
 
     @functools.cached_property
     def for_inference(self) -> "Program":
-        """The network in inference mode, but for normalizations, which use the batch's moments."""
-        maps = [step.for_inference() for step in self.maps]
-        return Program(maps, self.inputs, self.output_structure, self.model, self.size)
+        """The network in inference mode, but for normalizations, which use the batch's moments.
+
+        A Jacobian passes through the moments of a batch, and moving ones have none.
+        """
+        return self._infer()
 
     @functools.cached_property
     def learned(self) -> frozenset[Value]:
@@ -161,55 +166,58 @@ class Program:
 
     @functools.cached_property
     def last_affine_maps(self) -> frozenset[Affine]:
-        """Affine maps with no other one between them and an output."""
+        """Affine maps with no other block between them and an output."""
         last, reached = set(), set(self.outputs)
         for step in reversed(self.maps):
             if reached.isdisjoint(step.outputs):
                 continue
             if isinstance(step, Affine):
                 last.add(step)
-            else:
+            if not isinstance(step, Affine) or isinstance(step, Recurrence):
                 reached.update(step.inputs)
         return frozenset(last)
 
     def block_output(self, affine: Affine) -> Value:
-        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization."""
+        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization.
+
+        A recurrence ends the block of the map that makes its input: they add up to one `z`.
+        """
         (value,) = affine.outputs
+        inside = Normalization | Activation | Recurrence
         while True:
             consumers = [step for step in self.maps if value in step.inputs]
-            if len(consumers) != 1 or not isinstance(consumers[0], Normalization | Activation):
+            if len(consumers) != 1 or not isinstance(consumers[0], inside):
                 return value
             (value,) = consumers[0].outputs
             if isinstance(consumers[0], Activation):
                 return value
 
-    @functools.cached_property
-    def shapes(self) -> tuple[tuple[int | None, ...], ...]:
-        """Shape of every value, by its index; the batch is None."""
-        shapes = []
 
-        signature = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in self.model.inputs]
+class State(keras.StatelessScope):
+    """The variables of a network while it is evaluated; what layers write leaves no trace.
 
-        @tf.function(input_signature=signature, autograph=False)
-        def evaluate(*inputs):
-            weights = {key: variable.value for key, variable in self.variables.items()}
-            values = Evaluation(self, inputs, weights).values
-            shapes.extend(tuple(value.shape) for value in values)
+    What a layer writes to a variable and reads again has no derivative, as in Keras, where a
+    gradient does not pass through an assignment.
 
-        evaluate.get_concrete_function()
-        return tuple(shapes)
+    Args:
+        program: The network.
+        weights: The value of every weight of the program.
+    """
 
+    def __init__(self, program: Program, weights: Weights):
+        values = [(variable, weights[key]) for key, variable in program.variables.items()]
+        super().__init__(values, collect_losses=True)
 
-def assignments(program: Program, weights: Weights) -> list[tuple[keras.Variable, tf.Tensor]]:
-    """Returns what a `keras.StatelessScope` takes: a program's weights with their values."""
-    return [(variable, weights[key]) for key, variable in program.variables.items()]
+    def add_update(self, update):
+        variable, value = update
+        super().add_update((variable, tf.stop_gradient(value)))
 
 
 def evaluate(
     program: Program,
     inputs: Sequence[tf.Tensor],
     weights: Weights,
-    state: keras.StatelessScope,
+    state: State,
     known: Known = _NOTHING,
 ) -> Iterator[tuple[Map, Record]]:
     """Evaluates a network map by map, and keeps no value longer than it is used.
@@ -218,7 +226,7 @@ def evaluate(
         program: The network.
         inputs: Its inputs, [batch, ...] each.
         weights: The value of every weight of the program.
-        state: Scope of `assignments` that takes what layers write to their variables.
+        state: Takes what layers write to their variables.
         known: What affine maps put out at these weights, if it is known.
 
     Yields:
@@ -276,9 +284,9 @@ class Evaluation:
         known: Known = _NOTHING,
     ):
         self.program = program
-        self.values: list[Any] = [None] * program.size
+        self.values: list[Any] = [None] * len(program.shapes)
         self.records: dict[Map, Record] = {}
-        self.state = keras.StatelessScope(assignments(program, weights), collect_losses=True)
+        self.state = State(program, weights)
         for place, tensor in zip(program.inputs, inputs, strict=True):
             self.values[place.index] = tensor
         for step, record in evaluate(program, inputs, weights, self.state, known):

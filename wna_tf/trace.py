@@ -1,12 +1,15 @@
 """Tracing: from a Keras network to a program of local maps."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from wna_tf import expansions as expansions  # Registers what is known of Keras's layers.
 from wna_tf.folding import fold
-from wna_tf.kinds import Value
+from wna_tf.kinds import Map, Value
 from wna_tf.maps import Emitter, Refused, find_expansion, takes_training
 from wna_tf.program import Program
 
@@ -37,23 +40,30 @@ def trace(network: keras.Model) -> Program:
         )
     if isinstance(network, keras.Sequential):
         network = keras.Model(network.inputs, network.outputs[0])
-    tracer = _Tracer()
+    batch_statistics: set[int] = set()
+
+    def trace_in(training: bool) -> Program:
+        infer = functools.partial(trace_in, False)
+        try:
+            return _trace(network, Emitter(training, batch_statistics), infer)
+        except Refused as reason:
+            raise ValueError(
+                f"Expected layers that every rule trains rightly. Received: {reason}"
+            ) from reason
+
+    return trace_in(True)
+
+
+def _trace(network: keras.Model, emit: Emitter, infer: Callable[[], Program]) -> Program:
+    tracer = _Tracer(emit)
     inputs = [tracer.place(symbol) for symbol in network.inputs]
-    try:
-        outputs = tracer.call(network, *network.inputs)
-    except Refused as reason:
-        raise ValueError(
-            f"Expected layers that every rule trains rightly. Received: {reason}"
-        ) from reason
+    outputs = tracer.call(network, *network.inputs)
     if isinstance(outputs, list | tuple) and len(outputs) == 1:
         (outputs,) = outputs  # As Keras returns them.
     places = keras.tree.map_structure(tracer.find, outputs)
+    shapes = tracer.survey(network, inputs)
     return Program(
-        fold(tracer.emit.maps, keras.tree.flatten(places)),
-        inputs,
-        places,
-        network,
-        tracer.emit.size,
+        fold(emit.maps, keras.tree.flatten(places)), inputs, places, network, shapes, infer
     )
 
 
@@ -66,8 +76,9 @@ def _is_model(operation: Any) -> bool:
 class _Tracer:
     """Runs networks on symbols, and keeps the place of each."""
 
-    def __init__(self):
-        self.emit = Emitter()
+    def __init__(self, emit: Emitter):
+        self.emit = emit
+        self._owners: dict[Map, Any] = {}
         self._places: dict[int, Value] = {}
         self._symbols: list[keras.KerasTensor] = []  # Kept, so that their ids stay theirs.
 
@@ -88,19 +99,56 @@ class _Tracer:
             if isinstance(operation, keras.Sequential):
                 (x,) = args
                 for layer in operation.layers:
-                    x = self._call_in_training(layer, x)
+                    x = self._call_in_mode(layer, x)
                 return x
-            return operation._run_through_graph(args, call_fn=self._call_in_training)
+            return operation._run_through_graph(args, call_fn=self._call_in_mode)
+        before = len(self.emit.maps)
         try:
-            return self._expand(operation, args, kwargs)
+            outputs = self._expand(operation, args, kwargs)
         except Refused as reason:
-            name = f"layer {operation.name!r} of class {type(operation).__name__}"
-            raise Refused(f"{name}: {reason}") from reason
+            raise Refused(f"{_describe(operation)}: {reason}") from reason
+        for step in self.emit.maps[before:]:
+            self._owners.setdefault(step, operation)
+        return outputs
 
-    def _call_in_training(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+    def survey(self, network: keras.Model, inputs: Sequence[Value]) -> list[tuple[int | None, ...]]:
+        """Runs every map once, in a graph that is thrown away.
+
+        Returns:
+            The shape of the value at every place; the batch is None.
+
+        Raises:
+            Refused: If a map reads a variable that another one learns: it would read the current
+                value where the rule asks for the initial one, and would not learn it.
+        """
+        learned = {id(variable) for variable in network.trainable_variables}
+        values: list[Any] = [None] * self.emit.size
+
+        def run(*tensors):
+            for place, tensor in zip(inputs, tensors, strict=True):
+                values[place.index] = tensor
+            for step in self.emit.maps:
+                weights = [tf.zeros(variable.shape, variable.dtype) for variable in step.weights]
+                with _Watch() as watch:
+                    record = step.evaluate([values[place.index] for place in step.inputs], weights)
+                others = learned - {id(variable) for variable in step.weights}
+                for variable in watch.read:
+                    if id(variable) in others:
+                        raise Refused(
+                            f"{_describe(self._owners[step])}: it uses the variable "
+                            f"{variable.path!r} of another layer, not through that layer"
+                        )
+                for place, tensor in zip(step.outputs, record.outputs, strict=True):
+                    values[place.index] = tensor
+
+        signature = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in network.inputs]
+        tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+        return [tuple(tensor.shape) for tensor in values]
+
+    def _call_in_mode(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
         """Adds an operation as a functional model calls it: in its own mode, whatever was said."""
         if isinstance(operation, keras.layers.Layer) and takes_training(operation.call):
-            kwargs["training"] = True
+            kwargs["training"] = self.emit.training
         return self.call(operation, *args, **kwargs)
 
     def _expand(self, operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -139,8 +187,8 @@ class _Tracer:
             lambda leaf: copies.get(id(leaf), leaf), (args, kwargs)
         )
         if takes_training(layer.call):
-            inner_kwargs.setdefault("training", True)
-        layer._get_call_context().set_value("training", True)  # For the layers inside.
+            inner_kwargs.setdefault("training", self.emit.training)
+        layer._get_call_context().set_value("training", self.emit.training)  # For those inside.
         try:
             with _Watch() as watch:
                 outputs = layer.call(*inner_args, **inner_kwargs)
@@ -153,9 +201,10 @@ class _Tracer:
             ) from error
         finally:
             layer._maybe_reset_call_context()
-        if watch.touched:
+        if watch.read or watch.written:
+            variable = (watch.read + watch.written)[0]
             raise Refused(
-                f"it uses the variable {watch.touched[0].path!r} itself, and no local maps are "
+                f"it uses the variable {variable.path!r} itself, and no local maps are "
                 "registered for its class (see wna_tf.maps.register)"
             )
         before = len(self.emit.maps)
@@ -168,19 +217,25 @@ class _Tracer:
 
 
 class _Watch(keras.StatelessScope):
-    """Keeps the variables that code reads or writes itself, not through a layer."""
+    """Keeps the variables that code reads or writes; what it reads is zero, which no graph runs."""
 
     def __init__(self):
         super().__init__()
-        self.touched: list[keras.Variable] = []
+        self.read: list[keras.Variable] = []
+        self.written: list[keras.Variable] = []
 
     def get_current_value(self, variable):
-        self.touched.append(variable)
-        return super().get_current_value(variable)
+        self.read.append(variable)
+        value = super().get_current_value(variable)
+        return tf.zeros(variable.shape, variable.dtype) if value is None else value
 
     def add_update(self, update):
-        self.touched.append(update[0])
+        self.written.append(update[0])
         super().add_update(update)
+
+
+def _describe(operation: Any) -> str:
+    return f"layer {operation.name!r} of class {type(operation).__name__}"
 
 
 def _check(operation: Any, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -192,5 +247,17 @@ def _check(operation: Any, args: tuple, kwargs: dict[str, Any]) -> None:
         raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
     if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
         raise Refused("it is quantized or has LoRA weights, so it is not linear in its kernel")
-    if isinstance(operation, keras.layers.Masking):
+    if isinstance(operation, keras.layers.Layer) and _makes_mask(operation, args, kwargs):
         raise Refused("it makes a mask, which affine maps would drop")
+
+
+def _makes_mask(layer: keras.layers.Layer, args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Returns whether Keras would attach a mask to what a layer puts out."""
+    if not (layer.supports_masking and (args or kwargs)):
+        return False
+    first = args[0] if args else next(iter(kwargs.values()))
+    given = kwargs.get("mask")
+    if given is None:
+        given = keras.tree.map_structure(lambda _: None, first)
+    masks = layer.compute_mask(first, given)
+    return any(mask is not None for mask in keras.tree.flatten(masks))
