@@ -216,6 +216,31 @@ def test_kolen_pollack_shrinks_what_tells_the_weights_from_the_feedback(name, op
     assert_close(difference(), [0.9**3 * d for d in before])
 
 
+def test_kolen_pollack_decays_by_updates_that_are_applied():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 4))
+    dense = layers.Dense(4, kernel_constraint=keras.constraints.NonNeg())
+    network = keras.Sequential([keras.Input((4,)), dense])
+    dense.kernel.assign(keras.ops.abs(dense.kernel))
+    accumulating = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
+    overflowing = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    for optimizer in (accumulating, overflowing):
+        rule = wna_tf.Rule({"name": "mirrored", "decay": 0.1}, "current", "current")
+        learner = wna_tf.Learner(network, rule)
+        learner.compile(optimizer, "mse")
+        (feedback,) = learner.feedback_weights
+        for step in range(6):
+            before = [dense.kernel.numpy(), feedback.numpy()]
+            is_finite = optimizer is accumulating or step % 3 == 2
+            learner.train_on_batch(x, y if is_finite else np.full_like(y, np.inf))
+            kernel = dense.kernel.numpy()
+            if step % 3 < 2:
+                np.testing.assert_array_equal(kernel, before[0])
+                np.testing.assert_array_equal(feedback, before[1])
+            else:
+                assert_close([kernel - feedback.numpy()], [0.9 * (before[0] - before[1])])
+                assert kernel.min() >= 0
+
+
 def dense_relu_network(dense):
     options = {"use_bias": False}
     hidden = [dense(8, activation="relu", **options) for _ in range(2)]

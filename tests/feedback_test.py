@@ -57,9 +57,29 @@ def test_feedback_differs_from_weights_of_the_same_seed():
     assert not np.isin(make_feedback(network), weights).any()
 
 
-@pytest.mark.parametrize("value", [initializers.Constant(2.0), lambda shape, dtype: np.ones(shape)])
-def test_initializers_without_a_seed_are_kept(value):
-    assert feedback.reseed(value, 0, 0) is value
+@pytest.mark.parametrize(
+    "initializer",
+    ["zeros", initializers.Constant(2.0), lambda shape, dtype: np.random.normal(size=shape)],
+)
+@pytest.mark.parametrize("rule", ["feedback_alignment", "sign_symmetry_fixed_magnitude"])
+def test_feedback_of_weights_that_no_seed_draws_is_normal(initializer, rule):
+    network = make_network(layers.Dense(30), layers.Dense(50, kernel_initializer=initializer))
+    draws = [make_feedback(network, rule, seed)[1] for seed in (0, 0, 1)]
+    assert_distribution(draws[0], 30**-0.5)
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert not np.isin(draws[0], draws[2]).any()
+
+
+def test_a_head_of_zeros_does_not_stop_feedback_alignment():
+    network = make_network(layers.Dense(30), layers.Dense(3, kernel_initializer="zeros"))
+    learner = wna_tf.Learner(network, "feedback_alignment")
+    learner.compile("sgd", "mse")
+    assert np.abs(learner.updates(np.ones((2, 40)), np.ones((2, 3)))[0]).max() > 0
+
+
+def test_feedback_weights_without_a_seed_are_refused():
+    with pytest.raises(ValueError, match=r"initializer that has a seed. Received: .*Constant"):
+        feedback.reseed(initializers.Constant(2.0), 0, 0)
 
 
 def test_a_shared_kernel_has_one_feedback_weight():

@@ -1,5 +1,7 @@
 """The Learner as a Keras model: training, saving, distribution and refusals."""
 
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -182,6 +184,34 @@ def test_synchronized_replicas_train_normalized_networks_as_one(mirrored):
     assert_same_weights(*learners, 1e-4)
 
 
+@pytest.mark.parametrize("rule", ["direct_feedback_alignment", "align_ada"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.LayerNormalization,
+        keras.layers.BatchNormalization,
+        lambda: keras.layers.GroupNormalization(2),
+        lambda: keras.layers.PReLU(keras.initializers.Constant(0.3)),
+        lambda: keras.layers.Dropout(0.5),
+    ],
+)
+def test_layers_with_variables_on_replicas(layer, rule, mirrored):
+    x, y = make_data()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    learners = []
+    for devices in (tf.distribute.get_strategy(), mirrored):
+        keras.utils.set_random_seed(1)
+        with devices.scope():
+            hidden = [keras.layers.Flatten(), keras.layers.Dense(6), layer()]
+            network = keras.Sequential([keras.Input((8, 8, 1)), *hidden, keras.layers.Dense(10)])
+            learners.append(wna_tf.Learner(network, rule))
+            learners[-1].compile(keras.optimizers.SGD(0.1), "mse")
+        learners[-1].fit(data, epochs=2, verbose=0)
+    kind = type(network.layers[2]).__name__
+    if kind not in ("BatchNormalization", "Dropout"):  # Of each replica's own part of a batch.
+        assert_same_weights(*learners, 1e-5)
+
+
 def test_replicas_keep_moving_statistics_in_step(mirrored):
     x, y = make_data()
     with mirrored.scope():
@@ -226,7 +256,7 @@ def test_xla_gives_the_same_training():
     assert_same_weights(compiled, plain, 1e-4)
 
 
-@pytest.mark.parametrize("shape", [(5,), (), (10, 1)])
+@pytest.mark.parametrize("shape", [(5,), (), (1, 10)])
 def test_labels_of_the_wrong_shape_are_refused(shape):
     x, _ = make_data()
     with pytest.raises(ValueError, match=r"Expected targets .* \(None, 10\) .* Received: targets"):
@@ -244,6 +274,36 @@ def test_relaxed_shapes_do_not_hide_labels_of_the_wrong_shape():
 def test_an_unknown_rule_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"one of backprop, .*readout.* Received: rule='hebb'"):
         make_learner("hebb")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_learner_whose_layers_were_frozen_or_unfrozen_is_loaded_as_it_was(tmp_path, before):
+    x, y = make_data()
+    network = wna_tf.models.mlp((8, 8, 1), 10, 4)
+    network.layers[2].trainable = before
+    learner = wna_tf.Learner(network, "align_zero")
+    learner.compile("sgd", "mse")
+    if before:
+        learner.fit(x, y, verbose=0)  # Weights that are frozen now may have moved before.
+    network.layers[2].trainable = not before
+    learner.save(tmp_path / "learner.keras")
+    for other in (keras.models.load_model(tmp_path / "learner.keras"), copy.deepcopy(learner)):
+        assert [v.path for v in other.initial_weights] != []
+        for name in ("initial_weights", "feedback_weights", "trainable_variables", "variables"):
+            pairs = zip(getattr(other, name), getattr(learner, name), strict=True)
+            for ours, theirs in pairs:
+                np.testing.assert_array_equal(ours, theirs)
+        if before:
+            other.compile("sgd", "mse")
+            for ours, theirs in zip(other.updates(x, y), learner.updates(x, y), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("learned", [[100], [-1], ["kernel"]])
+def test_learned_variables_that_are_none_are_refused(learned):
+    network = wna_tf.models.mlp((8, 8, 1), 10, 4)
+    with pytest.raises(ValueError, match=r"Expected learned to be indices .*Received: learned="):
+        wna_tf.Learner(network, learned=learned)
 
 
 def test_layers_that_are_unfrozen_after_wrapping_are_refused():

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 import wna_tf
 from tests.conftest import SHARED
+from tests.helpers import assert_close
 
 ORACLES = sorted((SHARED / "golden").glob("add_oracle_*.npz"))
 RULES = ("backprop", "align_zero", "align_ada", "align_prop", "feedback_alignment", "readout")
@@ -59,6 +61,66 @@ def test_rules_begin_with_backprop_over_a_hundred_steps():
     for rule in (*RULES[1:4], "gradient"):
         for actual, expected in zip(updates[rule], updates["backprop"], strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-9)
+
+
+RECURRENT = {
+    "simple": lambda **options: layers.SimpleRNN(3, **options),
+    "lstm": lambda **options: layers.LSTM(3, **options),
+    "gru": lambda **options: layers.GRU(3, **options),
+}
+
+
+def step_by_step(layer, x):
+    """Outputs [batch, time, units] of a recurrent layer, without derivatives between steps."""
+    states = [tf.zeros((len(x), layer.units), "float64")] * (2 if "lstm" in layer.name else 1)
+    outputs = []
+    for t in range(x.shape[1]):
+        h, states = layer.cell(x[:, t], [tf.stop_gradient(state) for state in states])
+        outputs.append(h)
+    return tf.stack(outputs, 1)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("sequences", [True, False])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_direct_feedback_sends_each_step_its_own_projection(name, sequences):
+    recurrent = RECURRENT[name](return_sequences=sequences)
+    head = [layers.Flatten()] if sequences else []
+    network = keras.Sequential([keras.Input((5, 4)), recurrent, *head, layers.Dense(2)])
+    learner = wna_tf.Learner(network, "direct_feedback_alignment")
+    learner.compile("sgd", "mse")
+    assert [weights.shape for weights in learner.feedback_weights] == [(5, 3, 2)]
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        variable.assign_add(0.3 * rng.normal(size=variable.shape))
+    x, y = rng.normal(size=(6, 5, 4)), rng.normal(size=(6, 2))
+    error = 2 * (network(x) - y) / 12
+    deltas = tf.einsum("nc,tuc->ntu", error, learner.feedback_weights[0])
+    with tf.GradientTape() as tape:
+        projected = tf.reduce_sum(step_by_step(recurrent, tf.constant(x)) * deltas)
+    expected = tape.gradient(projected, recurrent.trainable_variables)
+    assert_close(learner.updates(x, y)[:3], expected)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("rule", ["readout", "direct_feedback_alignment"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_the_last_affine_map_of_a_recurrent_layer_is_one_step_of_it(name, rule):
+    last = RECURRENT[name](return_sequences=rule == "readout")
+    network = keras.Sequential([keras.Input((5, 4)), layers.Dense(3), last])
+    learner = wna_tf.Learner(network, rule)
+    learner.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 5, 4)), rng.normal(size=(6, *network.output_shape[1:]))
+    below = network.layers[0](x)
+    with tf.GradientTape() as tape:
+        outputs = step_by_step(last, below)
+        loss = tf.reduce_mean(((outputs if rule == "readout" else outputs[:, -1]) - y) ** 2)
+    expected = tape.gradient(loss, last.trainable_variables)
+    updates = learner.updates(x, y)
+    assert_close(updates[2:], expected)
+    if rule == "readout":
+        assert not np.any(updates[0])
 
 
 def test_the_loss_sums_over_time_and_averages_over_the_batch():

@@ -2,12 +2,13 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import tensorflow as tf
 
 from wna_tf import engine, forward, named
+from wna_tf.errors import Errors
 from wna_tf.kinds import Affine
 from wna_tf.program import Networks
 from wna_tf.rules import Rule
@@ -29,7 +30,7 @@ class Credit(abc.ABC):
         networks: Networks,
         rule: Rule,
         own: Mapping[Affine, tf.Tensor],
-        errors: Sequence[tf.Tensor | None],
+        errors: Errors,
         seed: tf.Tensor,
     ) -> dict[int, tf.Tensor]:
         """Returns the update of every weight that gets one, by the `id` of its variable.
@@ -38,7 +39,7 @@ class Credit(abc.ABC):
             networks: The network at its current and its initial weights.
             rule: The rule.
             own: Feedback weights that the rule's feedback source owns.
-            errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+            errors: Derivatives of the loss, [batch, ...], with their places.
             seed: Seed of this step, [2].
         """
 

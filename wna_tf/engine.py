@@ -10,10 +10,11 @@ so no tangent is ever computed, since no transpose needs its value.
 Source: Boopathy and Fiete (2022), section 3.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
+from wna_tf.errors import Errors
 from wna_tf.feedback import Feedback
 from wna_tf.kinds import Affine, Delta, Map, Updates, Value
 from wna_tf.program import Evaluation, Networks, Program, Weights
@@ -105,7 +106,7 @@ def transpose(
     networks: Networks,
     rule: Rule,
     own: Mapping[Affine, tf.Tensor],
-    errors: Sequence[tf.Tensor | None],
+    errors: Errors,
 ) -> dict[int, tf.Tensor]:
     """Applies the transposed Jacobian-vector product of a rule to the output error.
 
@@ -113,20 +114,18 @@ def transpose(
         networks: The network at its current and its initial weights.
         rule: The rule.
         own: Feedback weights that the rule's feedback source owns.
-        errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+        errors: Derivatives of the loss, [batch, ...], with their places.
 
     Returns:
         The update direction of every weight that gets one, by the `id` of its variable.
     """
     program = networks.program
     derivative, activity = networks[rule.derivative], networks[rule.activity]
+    projected = rule.feedback.project(program, own, errors)
     sources = [
-        (place, error)
-        for place, error in zip(program.outputs, errors, strict=True)
-        if error is not None
+        (place, tf.cast(delta, derivative.values[place.index].dtype))
+        for place, delta in (*errors, *projected.items())
     ]
-    for place, delta in rule.feedback.project(program, own, errors).items():
-        sources.append((place, tf.cast(delta, derivative.values[place.index].dtype)))
     kernels = carriers(
         program, rule.feedback, own, networks.weights["current"], networks.weights["initial"]
     )

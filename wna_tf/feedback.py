@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf import named
+from wna_tf.errors import Errors
 from wna_tf.kinds import Affine, Value
 from wna_tf.program import Program
 
@@ -54,27 +55,30 @@ class Feedback(abc.ABC):
         """
 
     def project(
-        self, program: Program, own: Mapping[Affine, tf.Tensor], errors: Sequence[tf.Tensor]
+        self, program: Program, own: Mapping[Affine, tf.Tensor], errors: Errors
     ) -> dict[Value, tf.Tensor]:
         """Returns deltas that come straight from the output error, by the place they arrive at.
 
         Args:
             program: The network.
             own: This source's feedback weights.
-            errors: Derivatives of the loss by each output, [batch, ...].
+            errors: Derivatives of the loss, [batch, ...], with their places.
         """
         del program, own, errors
         return {}
 
-    def evolve(self, kernel: keras.Variable, before: tf.Tensor, own: keras.Variable) -> None:
+    def evolve(
+        self, kernel: keras.Variable, before: tf.Tensor, own: keras.Variable, applied: tf.Tensor
+    ) -> None:
         """Changes feedback weights after a step; they are fixed unless a source says otherwise.
 
         Args:
             kernel: A kernel, after the step.
             before: Its value before the step.
             own: Its feedback weights.
+            applied: Whether the optimizer applied updates in this step, a boolean tensor.
         """
-        del kernel, before, own
+        del kernel, before, own, applied
 
 
 class Current(Feedback):
@@ -96,7 +100,11 @@ class Initial(Feedback):
 
 
 class Random(Feedback):
-    """Fixed random weights `B`, distributed as `W`: feedback alignment (Lillicrap et al., 2016)."""
+    """Fixed random weights `B`, distributed as `W`: feedback alignment (Lillicrap et al., 2016).
+
+    Where `W` begins with zeros or another constant, or a function of the user's draws it, `B` is
+    normal, of the size that a kernel of that fan-in has.
+    """
 
     name = "random"
 
@@ -105,7 +113,7 @@ class Random(Feedback):
         for step in program.affine_maps:
             sharing.setdefault(id(step.kernel), []).append(step)
         return [
-            Own(tuple(maps), tuple(maps[0].kernel.shape), maps[0].initializer)
+            Own(tuple(maps), tuple(maps[0].kernel.shape), distribution(maps[0]))
             for maps in sharing.values()
         ]
 
@@ -142,7 +150,8 @@ class Mirrored(Random):
     """Weights that change as the forward ones do: Kolen and Pollack (1994).
 
     With the change `dW` that the optimizer makes, `W <- (1 - decay) W + dW` and
-    `B <- (1 - decay) B + dW`, so that `W - B` shrinks by `1 - decay` a step.
+    `B <- (1 - decay) B + dW`, so that `W - B` shrinks by `1 - decay` a step. A constraint of `W`
+    holds after the decay, and counts as a part of `dW`.
 
     Attributes:
         decay: In [0, 1).
@@ -158,11 +167,15 @@ class Mirrored(Random):
         if not 0 <= self.decay < 1:
             raise ValueError(f"Expected 0 <= decay < 1. Received: decay={self.decay}")
 
-    def evolve(self, kernel, before, own):
-        if kernel.trainable:
-            change = kernel - before
-            kernel.assign(change + (1 - self.decay) * before)
-            own.assign(change + (1 - self.decay) * own)
+    def evolve(self, kernel, before, own, applied):
+        if not kernel.trainable:
+            return
+        decayed = kernel - self.decay * before
+        if kernel.constraint is not None:
+            decayed = kernel.constraint(decayed)
+        mirrored = decayed + (1 - self.decay) * (own - before)
+        kernel.assign(tf.where(applied, decayed, kernel))
+        own.assign(tf.where(applied, mirrored, own))
 
 
 class Direct(Feedback):
@@ -170,6 +183,11 @@ class Direct(Feedback):
 
     `d_l = D_l^T (B_l e)`, where `B_l` has shape [*block output, classes] and entries
     N(0, 1 / size of the block output). The last affine map gets its exact gradient.
+
+    A recurrent layer is one block, whose affine map is one step of it, `x_t W + h_{t-1} R`, and
+    whose output is that of all steps: each step gets a projection of its own, from which both
+    kernels learn, and nothing is carried from step to step. If it is the last one, its steps get
+    the exact gradients of what they put out.
     """
 
     name = "direct"
@@ -182,24 +200,27 @@ class Direct(Feedback):
                 f"Received: outputs of shapes {shapes}"
             )
         classes = program.shapes[program.outputs[0].index][-1]
-        feedback = []
+        blocks: dict[Value, list[Affine]] = {}
         for step in program.affine_maps:
             if step not in program.last_affine_maps:
-                shape = program.shapes[program.block_output(step).index][1:]
-                if None in shape:
-                    raise ValueError(
-                        "Expected block outputs of known shape for direct feedback. "
-                        f"Received: shape {shape} behind layer {step.name!r}"
-                    )
-                initializer = keras.initializers.RandomNormal(stddev=math.prod(shape) ** -0.5)
-                feedback.append(Own((step,), (*shape, classes), initializer))
+                blocks.setdefault(program.block_output(step), []).append(step)
+        feedback = []
+        for output, maps in blocks.items():
+            shape = program.shapes[output.index][1:]
+            if None in shape:
+                raise ValueError(
+                    "Expected block outputs of known shape for direct feedback. "
+                    f"Received: shape {shape} behind layer {maps[0].name!r}"
+                )
+            initializer = keras.initializers.RandomNormal(stddev=math.prod(shape) ** -0.5)
+            feedback.append(Own(tuple(maps), (*shape, classes), initializer))
         return feedback
 
     def kernel(self, step, current, initial, own):
         return None
 
     def project(self, program, own, errors):
-        (error,) = errors
+        ((_, error),) = errors
         return {
             program.block_output(step): tf.tensordot(
                 tf.cast(error, weights.dtype), weights, [[1], [-1]]
@@ -209,7 +230,11 @@ class Direct(Feedback):
 
 
 class Nothing(Feedback):
-    """No feedback: only the last affine map learns."""
+    """No feedback: only the last affine map learns.
+
+    That of a recurrent layer is one step of it, `x_t W + h_{t-1} R`: if it is the last one, both
+    kernels learn, each step from what it puts out, and nothing is carried from step to step.
+    """
 
     name = "none"
 
@@ -240,19 +265,38 @@ def serialize(feedback: Feedback) -> dict:
     return named.serialize(feedback)
 
 
-def reseed(initializer: Any, seed: int, index: int) -> Any:
+def distribution(step: Affine) -> keras.initializers.Initializer:
+    """Returns the distribution of random weights that stand in for a kernel.
+
+    It is the kernel's, if that is drawn at random by an initializer with a seed.
+    """
+    if _has_seed(step.initializer):
+        return step.initializer
+    return keras.initializers.RandomNormal(stddev=step.magnitude)
+
+
+def _has_seed(initializer: Any) -> bool:
+    is_initializer = isinstance(initializer, keras.initializers.Initializer)
+    return is_initializer and "seed" in initializer.get_config()
+
+
+def reseed(
+    initializer: keras.initializers.Initializer, seed: int, index: int
+) -> keras.initializers.Initializer:
     """Returns an initializer of the same distribution with a seed of its own.
 
     Args:
-        initializer: A Keras initializer, or any function of a shape and a dtype; one that has no
-            seed (constants, functions) is returned as it is.
+        initializer: An initializer with a seed.
         seed: Seed of the learner.
         index: Index of the weight.
+
+    Raises:
+        ValueError: If it has no seed.
     """
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return initializer
-    config = initializer.get_config()
-    if "seed" not in config:
-        return initializer
+    if not _has_seed(initializer):
+        raise ValueError(
+            "Expected feedback weights with an initializer that has a seed. "
+            f"Received: {initializer!r}"
+        )
     (state,) = np.random.SeedSequence([seed, index]).generate_state(1)
-    return type(initializer).from_config(config | {"seed": int(state)})
+    return type(initializer).from_config(initializer.get_config() | {"seed": int(state)})

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from wna_tf.engine import collect
+from wna_tf.errors import Errors
 from wna_tf.jacobians import Tangent
 from wna_tf.kinds import Delta, Map, Record, Value
 from wna_tf.program import Networks, State, evaluate
@@ -30,14 +31,12 @@ Draw = Callable[[int, tf.Tensor], tf.Tensor]
 """`draw(index, like)`: tangents for the index-th output that gets some, [draws, *shape of like]."""
 
 
-def estimate(
-    networks: Networks, errors: Sequence[tf.Tensor | None], draw: Draw
-) -> dict[int, tf.Tensor]:
+def estimate(networks: Networks, errors: Errors, draw: Draw) -> dict[int, tf.Tensor]:
     """Estimates the updates of a rule all of whose choices are initial.
 
     Args:
         networks: The network; its initial weights are used.
-        errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+        errors: Derivatives of the loss, [batch, ...], with their places.
         draw: Gives the same tangents whenever it is asked for the same index.
 
     Returns:
@@ -63,10 +62,10 @@ def estimate(
                 tangent, index = drawn if tangent is None else tangent + drawn, index + 1
             tangents[place] = tangent
             done.append(output if tangent is None else tangent)
-        for place in program.last_uses.get(step, ()):
+        for place in set(program.last_uses.get(step, ())) - {place for place, _ in errors}:
             tangents.pop(place, None)
-    for place, error in zip(program.outputs, errors, strict=True):
-        if error is not None and tangents.get(place) is not None:
+    for place, error in errors:
+        if tangents.get(place) is not None:
             products = tangents[place] * error
             scalars += tf.reduce_sum(products, range(2, products.shape.rank))
 

@@ -1,5 +1,6 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -9,8 +10,10 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import feedback, linearize, rules, saved_model
+from wna_tf import feedback, linearize, rules, saved_model, targets
+from wna_tf.errors import Errors, Watched
 from wna_tf.kinds import Affine
+from wna_tf.maps import Refused, register
 from wna_tf.program import Networks, Program, Remembered, Weights
 from wna_tf.trace import trace
 
@@ -20,18 +23,20 @@ class Step(NamedTuple):
 
     Attributes:
         networks: The network at its current and its initial weights.
-        errors: Derivative of the loss by each output, [batch, ...]; None if it has no loss.
+        errors: Derivatives of the loss, [batch, ...], with their places.
         updates: One for each of `trainable_variables`; None where the rule has none.
         loss: The loss, scaled for the sum over replicas.
         outputs: The outputs at which the error was taken, [batch, ...] each.
     """
 
     networks: Networks
-    errors: Sequence[tf.Tensor | None]
+    errors: Errors
     updates: list[tf.Tensor | None]
     loss: tf.Tensor
     outputs: list[tf.Tensor]
 
+
+_numbers = itertools.count()
 
 Observer = Callable[[Step], None]
 """Is told each training step while its graph is written, in the context of a replica.
@@ -60,6 +65,8 @@ class Learner(keras.Model):
         seed: Seed of random feedback weights, and of forward credit.
         credit: How updates are computed from the error: `"reverse"`, or
             `wna_tf.credit.Forward(num_tangents)` for an estimate without a reverse pass.
+        learned: Indices of those of `network.variables` whose initial weights are kept; None for
+            the trainable ones. A learner that is loaded has those that it had.
         **kwargs: Arguments of `keras.Model`.
 
     Attributes:
@@ -79,6 +86,7 @@ class Learner(keras.Model):
         rule: str | dict | rules.Rule = "align_ada",
         seed: int = 0,
         credit: str | dict | credits.Credit = "reverse",
+        learned: Sequence[int] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -88,11 +96,13 @@ class Learner(keras.Model):
         self.credit = credits.get(credit)
         self.credit.check(self.rule)
         self.seed = seed
+        self._number = next(_numbers)
         self.network = network
         self._program = trace(network)
         self.output_names = list(self._program.model.output_names)  # Keras names losses by them.
+        variables = _choose_learned(network, learned)
         # Ids, not variables: Keras would take those for the learner's own, and save them twice.
-        self._learned = [id(variable) for variable in network.trainable_variables]
+        self._learned = [id(variable) for variable in variables]
         self.initial_weights = [
             self._add_own_weight(
                 f"initial_weight_{index}",
@@ -100,7 +110,7 @@ class Learner(keras.Model):
                 lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
                 variable.dtype,
             )
-            for index, variable in enumerate(network.trainable_variables)
+            for index, variable in enumerate(variables)
         ]
         self._own = tuple(self.rule.feedback.own(self._program))
         self.feedback_weights = [
@@ -123,8 +133,11 @@ class Learner(keras.Model):
 
     @property
     def affine_maps(self) -> dict[str, Affine]:
-        """Affine maps, by keys `id/name` that no map of another learner has."""
-        return {f"{id(self)}/{name}": step for step, name in self._program.affine_names.items()}
+        """Affine maps, by keys `number/name` that no map of another learner has."""
+        return self._name_maps(self._program)
+
+    def _name_maps(self, program: Program) -> dict[str, Affine]:
+        return {f"{self._number}/{name}": step for step, name in program.affine_names.items()}
 
     def weight_values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
@@ -182,7 +195,7 @@ class Learner(keras.Model):
         program = self._program if training else self._program.for_inference
         current, initial = self.weight_values()
         inputs, outputs = Remembered.of(x)
-        maps = self.affine_maps
+        maps = self._name_maps(program)
         if not outputs.keys() <= maps.keys():
             raise ValueError(
                 f"Expected inputs that were remembered for this learner, with {', '.join(maps)}. "
@@ -248,7 +261,6 @@ class Learner(keras.Model):
         step = self._learn(x, y, sample_weight)
         for observe in self.observers:
             observe(step)
-        before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
         # Whatever predicts: the network keeps its moving statistics, at its current weights.
         state = step.networks["current"].state
         for variable in self.network.non_trainable_variables:
@@ -260,9 +272,13 @@ class Learner(keras.Model):
             for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
+        before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
+        steps = tf.convert_to_tensor(self.optimizer.iterations)
         self.optimizer.apply_gradients(learned)
+        # Not while gradients are accumulated, nor if they were not finite for their scale.
+        applied = self.optimizer.iterations > steps
         for own, value, weights in zip(self._own, before, self.feedback_weights, strict=True):
-            self.rule.feedback.evolve(own.maps[0].kernel, value, weights)
+            self.rule.feedback.evolve(own.maps[0].kernel, value, weights, applied)
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
@@ -291,27 +307,26 @@ class Learner(keras.Model):
         """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables
         networks = self.evaluate_networks(x)
-        # As new tensors: Keras would look through a softmax to its logits, and an output that is
-        # there twice has two errors.
-        outputs = [tf.identity(output) for output in networks.outputs(self.rule.error)]
+        outputs = networks.outputs(self.rule.error)
         with tf.GradientTape() as tape:
-            tape.watch(outputs)
-            y_pred = self._program.pack(outputs)
-            y = _check_targets(self.loss, y, y_pred)
+            watched = Watched(networks, outputs, tape)
+            y_pred = self._program.pack(watched.outputs)
+            y = targets.check(self.loss, y, y_pred)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
-        errors, penalties = tape.gradient(scaled_loss, [outputs, variables])
+        derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])
+        errors = watched.errors(derivatives)
         share = _share(x)
         if share is not None:
-            errors = [e if e is None else e * tf.cast(share, e.dtype) for e in errors]
+            errors = [(place, e * tf.cast(share, e.dtype)) for place, e in errors]
         own = self.feedback_values()
         credit = self.credit.assign(networks, self.rule, own, errors, self._step_seed())
         updates = [
             _add(credit.get(id(variable)), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
         ]
-        return Step(networks, errors, updates, loss, outputs)
+        return Step(networks, errors, updates, loss, watched.outputs)
 
     def _step_seed(self) -> tf.Tensor:
         """Returns a seed [2] of its own for every step and replica, the same when resumed."""
@@ -328,6 +343,11 @@ class Learner(keras.Model):
             "rule": rules.serialize(self.rule),
             "seed": self.seed,
             "credit": credits.serialize(self.credit),
+            "learned": [
+                index
+                for index, variable in enumerate(self.network.variables)
+                if id(variable) in self._learned
+            ],
         }
 
     @classmethod
@@ -338,39 +358,31 @@ class Learner(keras.Model):
         return cls(**config | {"network": network})
 
 
+@register(Learner)
+def _refuse(layer, emit, *args, **kwargs):
+    del layer, emit, args, kwargs
+    raise Refused("it is a Learner, whose rule would not be followed: use its network")
+
+
+def _choose_learned(
+    network: keras.Model, indices: Sequence[int] | None
+) -> Sequence[keras.Variable]:
+    variables = network.variables
+    if indices is None:
+        return network.trainable_variables
+    if not all(isinstance(index, int) and 0 <= index < len(variables) for index in indices):
+        raise ValueError(
+            f"Expected learned to be indices of the network's {len(variables)} variables. "
+            f"Received: learned={indices!r}"
+        )
+    return [variables[index] for index in indices]
+
+
 def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | None:
     """Adds what exists of the two."""
     if update is None or penalty is None:
         return penalty if update is None else update
     return update + penalty
-
-
-def _check_targets(loss: Any, y: Any, y_pred: Any) -> Any:
-    """Returns the targets; refuses those that Keras would broadcast to the outputs' shape."""
-    if not (isinstance(loss, str | keras.losses.Loss) and tf.is_tensor(y_pred)) or y is None:
-        return y
-    name = loss if isinstance(loss, str) else loss.name
-    if "sparse" in name:
-        return _check_labels(loss, y, y_pred)
-    y = tf.convert_to_tensor(y)
-    message = f"Expected targets of the outputs' shape {y_pred.shape} for the loss {name!r}."
-    if not y.shape.is_compatible_with(y_pred.shape):
-        raise ValueError(f"{message} Received: targets of shape {y.shape}")
-    if not y.shape[1:].is_fully_defined():  # Keras relaxes shapes when it traces a step again.
-        tf.debugging.assert_equal(tf.shape(y), tf.shape(y_pred), message)
-    return y
-
-
-def _check_labels(loss: Any, y: Any, y_pred: tf.Tensor) -> tf.Tensor:
-    """Refuses labels of no class, for which TensorFlow's loss on a GPU is NaN; XLA drops this."""
-    labels, classes = tf.cast(y, "int64"), y_pred.shape[-1]
-    is_class = (labels >= 0) & (labels < classes)
-    ignored = getattr(loss, "ignore_class", None)
-    if ignored is not None:
-        is_class |= labels == ignored
-    message = f"Expected labels from 0 to {classes - 1}. Received:"
-    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(is_class), [message, labels])]):
-        return tf.identity(y)
 
 
 def _batch_size(x: Any) -> tf.Tensor:

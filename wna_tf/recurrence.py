@@ -1,6 +1,7 @@
 """The recurrence: an affine map of its own output, in a loop over time."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -14,7 +15,8 @@ class Recurrence(Affine):
     """An affine map of the output before, in a loop over time: `v_t = apply(h_{t-1}, kernel)`.
 
     Its input is `u`, [batch, time, features], its output `h`, [batch, time, units]. One kernel
-    carries deltas through time, and learns from all steps.
+    carries deltas through time, and learns from all steps. Where feedback is None, nothing is
+    carried from step to step, neither by the kernel nor by the cell.
 
     Attributes:
         cell: `cell(u_t, v_t, *states) -> states`, the first of which is `h_t`; its derivative is
@@ -64,29 +66,33 @@ class Recurrence(Affine):
         return loops.swap_time(product)
 
     def carry(self, derivative, delta, feedback):
+        above = loops.swap_time(delta.carried)
+        if feedback is None:
+            # All steps at once: each is a block of its own, to which no other step sends anything.
+            du, dv, *_ = self._pull_back(derivative.loop, [above])
+            return loops.swap_time(du), dv
+
         def step(carry, elements):
             after, _ = carry
             above, primals = elements
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(primals)
-                states = self.cell(*primals)
-            du, dv, *before = tape.gradient(
-                states,
-                primals,
-                output_gradients=[after[0] + above, *after[1:]],
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            if feedback is not None:
-                h = primals[2]
-                carried = self._carry(h, feedback, dv)
-                before[0] += carried
+            du, dv, *before = self._pull_back(primals, [after[0] + above, *after[1:]])
+            before[0] += self._carry(primals[2], feedback, dv)
             return before, [du, dv]
 
         zeros = [tf.zeros_like(sequence[0]) for sequence in derivative.loop]
-        _, (du, dv) = tf.scan(
-            step,
-            (loops.swap_time(delta.carried), derivative.loop),
-            (zeros[2:], zeros[:2]),
-            reverse=True,
-        )
+        _, (du, dv) = tf.scan(step, (above, derivative.loop), (zeros[2:], zeros[:2]), reverse=True)
         return loops.swap_time(du), dv
+
+    def _pull_back(
+        self, primals: Sequence[tf.Tensor], deltas: Sequence[tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Transposes the cell's Jacobian, for deltas of its first states."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(primals)
+            states = self.cell(*primals)[: len(deltas)]
+        return tape.gradient(
+            states,
+            primals,
+            output_gradients=list(deltas),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
