@@ -1,7 +1,8 @@
 """Training that may be killed at any moment: the same call again goes on, to the same bits."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -75,21 +76,36 @@ def fit(
     together = _OneTraining([*callbacks, saver], learner, epochs, data.steps)
     learner.stop_training = False
     together.begin()
-    for end in [epoch + 1, epochs] if begin else [epochs]:
-        if epoch < end and not learner.stop_training:
-            together.offset = begin
-            learner.fit(
-                data.batches_from(epoch * data.steps + begin),
-                validation_data=data.validation,
-                initial_epoch=epoch,
-                epochs=end,
-                steps_per_epoch=data.steps - begin,
-                shuffle=False,  # The data set shuffles itself.
-                verbose=0,
-                callbacks=together,
-            )
-        epoch, begin = end, 0
+    with _finalizing_later(learner.optimizer):
+        for end in [epoch + 1, epochs] if begin else [epochs]:
+            if epoch < end and not learner.stop_training:
+                together.offset = begin
+                learner.fit(
+                    data.batches_from(epoch * data.steps + begin),
+                    validation_data=data.validation,
+                    initial_epoch=epoch,
+                    epochs=end,
+                    steps_per_epoch=data.steps - begin,
+                    shuffle=False,  # The data set shuffles itself.
+                    verbose=0,
+                    callbacks=together,
+                )
+            epoch, begin = end, 0
+    learner.optimizer.finalize_variable_values(learner.trainable_variables)
     together.end()
+
+
+@contextlib.contextmanager
+def _finalizing_later(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Leaves weights as they are at the end of a `fit`, where Keras puts averages in their place.
+
+    Checkpoints are from before that, and a `fit` may end within the training.
+    """
+    optimizer.finalize_variable_values = lambda var_list: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
 
 
 class _OneTraining(keras.callbacks.CallbackList):
