@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import wna_tf
 from tests.conftest import ROOT
-from wna_tf import config, results, resume, training
+from wna_tf import config, environment, results, resume, training
 from wna_tf.datasets import pipeline
 
 
@@ -156,6 +156,23 @@ def test_another_network_begins_at_the_beginning(tmp_path, caplog):
     *_, gathering = fit("feedback_alignment", tmp_path / "run")
     assert len(gathering.seen) == 10
     assert "of other learner, rule" in caplog.text
+
+
+def test_another_environment_is_told_in_one_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    variables, *_ = fit("backprop", tmp_path / "run")
+    keep(tmp_path / "run", 4)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    assert fit("backprop", tmp_path / "run")[0] == variables
+    assert "Going on" not in caplog.text
+    threads = environment.describe()["intra_op_threads"]
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", str(threads + 1))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    fit("backprop", tmp_path / "other")
+    assert [line for line in caplog.messages if "Going on" in line] == [
+        f"Going on, perhaps not to the same bits: intra_op_threads={threads + 1} (then {threads}), "
+        "ONEDNN_MAX_CPU_ISA='SSE41' (then None)"
+    ]
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.0, True])

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, export, losses, results, saved_model, scores, training
+from wna_tf import datasets, environment, export, losses, results, saved_model, scores, training
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.reporting import tables
@@ -181,7 +181,7 @@ def _evaluate(
         "split": split,
         "examples": len(targets),
         "options": {name: getattr(config, name) for name in FIELDS},
-        "versions": training.versions(),
+        "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
     }

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from wna_tf import strategies
+from wna_tf import environment, strategies
 from wna_tf.checkpoints import Checkpoint, Checkpoints
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -44,6 +45,9 @@ def fit(
     the epoch. What it has gathered goes on if it is in the Keras variables of its attribute
     `variables`, which are there after `on_train_begin`, or, as values that JSON holds, in its
     attribute `state`. A training that a callback stops is not saved from there on: it stops again.
+
+    The same bits need the environment of the checkpoint (see `environment.describe`): a line of the
+    log tells where it differs.
 
     Args:
         learner: A compiled learner, as it was before the first step.
@@ -153,6 +157,7 @@ class _Saver(keras.callbacks.Callback):
         self._data = data
         self._others = others
         self._epoch = 0
+        self._environment = environment.describe()
         self._strategy = learner.distribute_strategy
         self._graph = None
         self._restored = self._newest()
@@ -204,7 +209,7 @@ class _Saver(keras.callbacks.Callback):
                 for callback in self._lasting()
             ]
             if strategies.is_chief(self._strategy):
-                self._checkpoints.write(Checkpoint(step, arrays, plain))
+                self._checkpoints.write(Checkpoint(step, arrays, plain, self._environment))
 
     def _newest(self) -> Checkpoint | None:
         """Reads the newest checkpoint that the chief can use, as every worker does."""
@@ -213,6 +218,8 @@ class _Saver(keras.callbacks.Callback):
         def find() -> int | None:
             nonlocal found
             found = self._checkpoints.newest()
+            if found:
+                _compare(found.environment, self._environment)
             return found and found.step
 
         step = strategies.from_chief(self._strategy, find)
@@ -267,6 +274,17 @@ class _Saver(keras.callbacks.Callback):
                     variable.assign(tf.constant(array)[replica])
 
         tf.function(lambda: self._strategy.run(assign_parts), autograph=False)()
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Tells how the environment differs from that of a checkpoint, as far as that is known."""
+    others = [
+        f"{name}={now[name]!r} (then {before[name]!r})"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+    if others:
+        logging.warning("Going on, perhaps not to the same bits: %s", ", ".join(others))
 
 
 def _differs(variable: keras.Variable) -> bool:

@@ -5,18 +5,17 @@ import dataclasses
 import functools
 import math
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from wna_tf import (
     callbacks,
     credit,
     datasets,
+    environment,
     frozen,
     locks,
     losses,
@@ -362,15 +361,5 @@ def _describe(learner: Learner, data: Data) -> dict[str, Any]:
         "parameters": learner.network.count_params(),
         "examples": data.sizes,
         "batch_size": data.batch_size,
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of what computes."""
-    return {
-        "python": sys.version.split()[0],
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
+        "versions": environment.versions(),
     }
