@@ -62,6 +62,8 @@ FLAGS = {
     "strategy": ("--strategy=tpu", "--strategy=tpu"),
     "executor": ("--executor=slurm", "--executor=slurm"),
     "credit": ("--credit=forward", "rule whose .* are initial .* Received: initial, initial, c"),
+    "probabilities": ("--loss=kl_divergence", "one of .* Received: loss='kl_divergence'"),
+    "base_class": ("--loss=LossFunctionWrapper", "Received: loss='LossFunctionWrapper'"),
     "images": ("--model=rnn", r"sequences .* Received: input_shape=\(8, 8, 1\)"),
     "coupled": ("--cache_frozen", "normalize=False with cache_frozen.* Received: normalize=True"),
     "cache": ("--cache_gigabytes=0", "a number above 0. Received: cache_gigabytes=0"),
@@ -316,10 +318,3 @@ def test_a_network_that_does_not_fit_into_memory_is_told(tmp_path, command, monk
     assert ended == (
         "Expected a network that fits into memory. Received: mlp with width=1000000000\n"
     )
-
-
-def test_a_loss_for_other_targets_is_a_failed_run(tmp_path, command):
-    ended = command(*flags_of(TINY, tmp_path, loss="sparse_categorical_crossentropy"))
-    assert ended.status == 1 and len(ended.splitlines()) == 1
-    (path,) = tmp_path.glob(f"*/{results.FAILURE}")
-    assert "target" in results.read_json(path)["error"]

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from wna_tf import checkpoints
 from wna_tf.checkpoints import Checkpoint, Checkpoints, read, write
 
 RUN = {"config": {"width": 8, "rate": 0.1, "strides": (1, 2)}}
@@ -81,28 +82,44 @@ def test_another_run_and_another_format_are_refused_by_name(tmp_path):
         read(path, RUN)
 
 
+def test_a_file_without_an_environment_is_read(tmp_path, monkeypatch):
+    dumps = checkpoints.json.dumps
+
+    def older(head, **options):
+        return dumps({key: head[key] for key in head if key != "environment"}, **options)
+
+    written = Checkpoint(7, ARRAYS, ["plain"], {"intra_op_threads": 2})
+    write(tmp_path / "file", RUN, written)
+    assert read(tmp_path / "file", RUN).environment == {"intra_op_threads": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.json, "dumps", older)
+        write(tmp_path / "file", RUN, written)
+    again = read(tmp_path / "file", RUN)
+    assert (again.step, again.plain, again.environment) == (7, ["plain"], {})
+
+
 def names(directory):
     return sorted(int(path.name.removeprefix("step-")) for path in directory.iterdir())
 
 
 def test_the_newest_two_are_kept_and_the_newest_whole_one_is_read(tmp_path, caplog):
-    checkpoints = Checkpoints(tmp_path / "checkpoints", RUN)
-    assert checkpoints.newest() is None and not caplog.text
+    kept = Checkpoints(tmp_path / "checkpoints", RUN)
+    assert kept.newest() is None and not caplog.text
     for step in (2, 9, 10, 100):
-        checkpoints.write(Checkpoint(step, ARRAYS))
-    assert names(checkpoints.directory) == [10, 100]
-    assert checkpoints.newest().step == 100 and not caplog.text
+        kept.write(Checkpoint(step, ARRAYS))
+    assert names(kept.directory) == [10, 100]
+    assert kept.newest().step == 100 and not caplog.text
 
-    newest = checkpoints.directory / "step-000000000100"
+    newest = kept.directory / "step-000000000100"
     newest.write_bytes(newest.read_bytes()[:-1])
-    (checkpoints.directory / ".1-step-000000000110").touch()  # A process was killed in a write.
-    assert checkpoints.newest().step == 10
+    (kept.directory / ".1-step-000000000110").touch()  # A process was killed in a write.
+    assert kept.newest().step == 10
     (line,) = caplog.messages
     assert str(newest) in line and "\n" not in line
 
     # Training goes on from 10: what is damaged does not push out what is whole.
-    checkpoints.write(Checkpoint(20, ARRAYS))
-    assert {path.name for path in checkpoints.directory.glob("step-*")} == {
+    kept.write(Checkpoint(20, ARRAYS))
+    assert {path.name for path in kept.directory.glob("step-*")} == {
         "step-000000000010",
         "step-000000000020",
     }

@@ -99,6 +99,46 @@ def test_load_passes_every_argument_on():
     assert (orders[0] != orders[1]).any()
 
 
+def test_targets_have_the_form_that_is_asked_for():
+    own, centred, one_hot, labels = (
+        datasets.load("digits", batch_size=50, data_limit=120, seed=3, targets=form)
+        for form in (None, "centred", "one_hot", "labels")
+    )
+    for data in (own, centred, one_hot, labels):
+        assert (data.num_classes, data.num_outputs, data.output_shape) == (10, 10, (10,))
+        assert data.chance == {"accuracy": 0.1}
+    for parts in zip(own, centred, one_hot, labels, strict=True):
+        for batches in zip(*parts, strict=True):
+            (x, y), *others = batches
+            for other, _ in others:
+                np.testing.assert_array_equal(other, x)
+            _, again, hot, classes = (some for _, some in batches)
+            assert classes.dtype == tf.int32 and classes.shape == x.shape[:1]
+            np.testing.assert_array_equal(again, y)
+            np.testing.assert_array_equal(hot, np.eye(10)[classes])
+            np.testing.assert_allclose(y, hot - 0.1, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "name, targets, message",
+    [
+        ("digits", "logits", "Expected targets to be centred, one_hot, labels. Received: "),
+        ("add", "one_hot", "Expected targets to be None where they are not classes. Received: "),
+    ],
+)
+def test_forms_that_there_are_not_are_refused(name, targets, message):
+    with pytest.raises(ValueError) as error:
+        datasets.load(name, targets=targets)
+    assert one_error_line(error) == f"{message}targets={targets!r}"
+
+
+def test_it_is_known_which_targets_are_classes():
+    numbers = [name for name in datasets.names() if not datasets.has_classes(name)]
+    assert numbers == ["add", "teacher"]
+    for name in ("digits", *numbers):
+        assert bool(datasets.load(name, batch_size=10).num_classes) == datasets.has_classes(name)
+
+
 def test_names_are_sorted_and_an_unknown_one_is_refused():
     names = ["add", "cifar10", "digits", "image_folder", "imagenet", "kmnist", "teacher"]
     assert datasets.names() == names

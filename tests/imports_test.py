@@ -46,12 +46,14 @@ ALLOWED = {
         "saved_model",
         "trace",
     },
+    "environment": set(),
     "export": {"learner", "results", "saved_model"},
     "frozen": {"datasets", "learner", "program", "recurrence"},
     "scores": {"reporting"},
     "evaluation": {
         "config",
         "datasets",
+        "environment",
         "export",
         "losses",
         "reporting",
@@ -62,7 +64,7 @@ ALLOWED = {
     },
     "measures": {"jacobians", "kinds", "recurrence"},
     "checkpoints": {"results"},
-    "resume": {"checkpoints", "datasets", "learner", "strategies"},
+    "resume": {"checkpoints", "datasets", "environment", "learner", "strategies"},
     "callbacks": {"callbacks", "engine", "feedback", "measures", "program", "results", "rules"},
 }
 # Packages from outside that a module does without.

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import wna_tf
 from tests.conftest import ROOT
-from wna_tf import config, results, resume, training
+from wna_tf import config, environment, results, resume, training
 from wna_tf.datasets import pipeline
 
 
@@ -48,7 +48,7 @@ class Gathering(keras.callbacks.Callback):
         self.seen.append(batch)
 
 
-def fit(rule, directory, epochs=2, every=4, scope=contextlib.nullcontext):
+def fit(rule, directory, epochs=2, every=4, scope=contextlib.nullcontext, **averages):
     """Trains a network with dropout as in a new process; returns all that must be the same."""
     keras.utils.set_random_seed(7)
     layers = keras.layers
@@ -62,7 +62,7 @@ def fit(rule, directory, epochs=2, every=4, scope=contextlib.nullcontext):
             ]
         )
         learner = wna_tf.Learner(network, rule=rule, seed=5)
-        learner.compile(keras.optimizers.Adam(0.01), loss="mse", metrics=["mae"])
+        learner.compile(keras.optimizers.Adam(0.01, **averages), loss="mse", metrics=["mae"])
     history = wna_tf.callbacks.HistoryFile(directory.with_suffix(".csv"))
     gathering = Gathering()
     resume.fit(learner, data(), epochs, [history, gathering], directory, {"rule": rule}, every)
@@ -102,6 +102,37 @@ def test_it_goes_on_between_epochs_and_at_the_end(tmp_path, monkeypatch):
         fit("kolen_pollack", tmp_path / "run", every=5)
 
 
+@pytest.mark.parametrize("frequency", [None, 3])
+@pytest.mark.parametrize("step", [4, 5, 10])
+def test_averages_of_weights_take_their_place_at_the_end_alone(step, frequency, tmp_path):
+    averages = {"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": frequency}
+    every = 5 if step % 5 == 0 else 4
+    variables, rows, _ = fit("backprop", tmp_path / "run", every=every, **averages)
+    keep(tmp_path / "run", step)
+    again, rows_again, _ = fit("backprop", tmp_path / "run", every=every, **averages)
+    assert again == variables
+    assert rows_again == rows
+
+
+def test_averages_of_weights_are_those_of_keras(tmp_path, monkeypatch):
+    averages = {"use_ema": True, "ema_momentum": 0.9}
+    variables, _, _ = fit("backprop", tmp_path / "run", **averages)
+    monkeypatch.setattr(resume, "fit", lambda learner, data, epochs, callbacks, *_: learner.fit(
+        data.train, epochs=epochs, verbose=0, callbacks=callbacks, validation_data=data.validation
+    ))  # fmt: skip
+    assert fit("backprop", tmp_path / "other", **averages)[0] == variables
+
+
+def test_averages_of_weights_take_their_place_where_a_training_stopped(tmp_path, monkeypatch):
+    def stop(self, batch, logs=None):
+        self.model.stop_training = self.model.optimizer.iterations == 5
+
+    monkeypatch.setattr(Gathering, "on_train_batch_end", stop)
+    variables, _, _ = fit("backprop", tmp_path / "run", use_ema=True)
+    keep(tmp_path / "run", 4)
+    assert fit("backprop", tmp_path / "run", use_ema=True)[0] == variables
+
+
 def test_replicas_go_on_with_metrics_of_their_own(tmp_path, mirrored):
     variables, rows, _ = fit("kolen_pollack", tmp_path / "run", scope=mirrored.scope)
     keep(tmp_path / "run", 4)
@@ -125,6 +156,23 @@ def test_another_network_begins_at_the_beginning(tmp_path, caplog):
     *_, gathering = fit("feedback_alignment", tmp_path / "run")
     assert len(gathering.seen) == 10
     assert "of other learner, rule" in caplog.text
+
+
+def test_another_environment_is_told_in_one_line(tmp_path, caplog, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    variables, *_ = fit("backprop", tmp_path / "run")
+    keep(tmp_path / "run", 4)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    assert fit("backprop", tmp_path / "run")[0] == variables
+    assert "Going on" not in caplog.text
+    threads = environment.describe()["intra_op_threads"]
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", str(threads + 1))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    fit("backprop", tmp_path / "other")
+    assert [line for line in caplog.messages if "Going on" in line] == [
+        f"Going on, perhaps not to the same bits: intra_op_threads={threads + 1} (then {threads}), "
+        "ONEDNN_MAX_CPU_ISA='SSE41' (then None)"
+    ]
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.0, True])

@@ -29,11 +29,14 @@ class Checkpoint:
         step: Number of batches before.
         arrays: Values of variables, by the name of what they belong to.
         plain: State that JSON holds.
+        environment: What computed it, by name, in values that JSON holds; nothing where it is not
+            known, as in older files.
     """
 
     step: int
     arrays: Mapping[str, Sequence[np.ndarray]]
     plain: Any = None
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def write(path: pathlib.Path, run: Mapping[str, Any], checkpoint: Checkpoint) -> None:
@@ -48,6 +51,7 @@ def write(path: pathlib.Path, run: Mapping[str, Any], checkpoint: Checkpoint) ->
         "run": run,
         "step": checkpoint.step,
         "plain": checkpoint.plain,
+        "environment": checkpoint.environment,
         "arrays": {
             name: [[array.dtype.name, array.shape] for array in arrays]
             for name, arrays in checkpoint.arrays.items()
@@ -95,7 +99,7 @@ def read(path: pathlib.Path, run: Mapping[str, Any]) -> Checkpoint:
             end += math.prod(shape) * dtype.itemsize
 
     values = {name: list(arrays(specs)) for name, specs in head["arrays"].items()}
-    return Checkpoint(head["step"], values, head["plain"])
+    return Checkpoint(head["step"], values, head["plain"], head.get("environment", {}))
 
 
 class Checkpoints:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, export, losses, results, saved_model, scores, training
+from wna_tf import datasets, environment, export, losses, results, saved_model, scores, training
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.reporting import tables
@@ -169,7 +169,7 @@ def _evaluate(
             f"Expected a data set with {split} examples (validation_size takes some from those "
             f"for training). Received: {config.dataset}"
         )
-    _check_fit(model, served, config.dataset, batches.element_spec)
+    _check_fit(model, served, config.dataset, data)
     results.make_directory(place)  # Before the work: it may take long.
     with datasets.named_errors():
         pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
@@ -181,7 +181,7 @@ def _evaluate(
         "split": split,
         "examples": len(targets),
         "options": {name: getattr(config, name) for name in FIELDS},
-        "versions": training.versions(),
+        "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
     }
@@ -196,15 +196,16 @@ def _evaluate(
     return Evaluation(directory, numbers)
 
 
-def _check_fit(model: pathlib.Path, served: Served, dataset: str, specs: tuple) -> None:
+def _check_fit(model: pathlib.Path, served: Served, dataset: str, data: Data) -> None:
     """Raises a ValueError unless a function takes the inputs, and returns what fits targets."""
-    for noun, own, spec in zip(
-        ("inputs", "outputs"), (served.inputs, served.outputs), specs, strict=True
+    for noun, own, wanted in (
+        ("inputs", served.inputs, data.input_shape),
+        ("outputs", served.outputs, data.output_shape),
     ):
-        if not own.shape.is_compatible_with(spec.shape):
+        if not own.shape.is_compatible_with((None, *wanted)):
             raise ValueError(
                 f"Expected a data set for {noun} of shape {own.shape}, those of {model}. "
-                f"Received: {dataset}, with {spec.shape}"
+                f"Received: {dataset}, with {(None, *wanted)}"
             )
 
 
@@ -213,7 +214,8 @@ def _write_classes(
 ) -> dict[str, Any]:
     """Writes the files about classes, and returns numbers."""
     names = data.class_names or [str(label) for label in range(data.num_classes)]
-    labels, predictions = targets.argmax(-1), outputs.argmax(-1)
+    labels = targets if targets.ndim == 1 else targets.argmax(-1)
+    predictions = outputs.argmax(-1)
     confusion = scores.confusion_matrix(labels, predictions, len(names))
     classes = scores.by_class(confusion)
     (directory / "classes.md").write_text(scores.class_table(classes, names) + "\n")

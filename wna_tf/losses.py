@@ -1,4 +1,6 @@
-"""Losses of the papers that Keras does not have."""
+"""Losses by name, with the targets that each takes; and those of the papers that Keras lacks."""
+
+from typing import Any
 
 import keras
 from keras import ops
@@ -22,19 +24,81 @@ class SumSquaredError(keras.losses.Loss):
 
 _LOSSES = {"sum_squared_error": SumSquaredError}
 
+# The form of targets that are classes, as `datasets.load` has it; None for the data set's own.
+# Outputs are not bounded, so that losses of probabilities are here only if they take logits.
+_OF_CLASSES = {
+    "sum_squared_error": None,
+    "mean_squared_error": None,
+    "mean_absolute_error": None,
+    "huber": None,
+    "log_cosh": None,
+    "cosine_similarity": None,
+    "categorical_crossentropy": "one_hot",
+    "categorical_focal_crossentropy": "one_hot",
+    "binary_crossentropy": "one_hot",
+    "binary_focal_crossentropy": "one_hot",
+    "categorical_hinge": "one_hot",
+    "hinge": "one_hot",
+    "squared_hinge": "one_hot",
+    "sparse_categorical_crossentropy": "labels",
+}
+_OF_NUMBERS = (
+    "sum_squared_error",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "huber",
+    "log_cosh",
+)
+# Those that take outputs for probabilities unless they are told.
+_OF_LOGITS = {
+    "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
+    "categorical_focal_crossentropy": keras.losses.CategoricalFocalCrossentropy,
+    "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    "binary_focal_crossentropy": keras.losses.BinaryFocalCrossentropy,
+    "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
+}
 
-def get(name: str):
-    """Returns a loss: one of this module, or one of Keras by its name.
+
+def get(name: str) -> Any:
+    """Returns a loss: one of this module, or one of Keras by any of its names, of logits.
 
     Raises:
         ValueError: If there is none of that name.
     """
+    common, loss = _find(name)
+    return _OF_LOGITS[common](from_logits=True) if common in _OF_LOGITS else loss
+
+
+def targets(name: str, of_classes: bool) -> str | None:
+    """Returns the form of targets that a loss takes, as `datasets.load` has it; None for any.
+
+    Args:
+        name: A loss, as for `get`.
+        of_classes: Whether the targets are classes.
+
+    Raises:
+        ValueError: If there is none of that name, or it does not fit the targets.
+    """
+    common, _ = _find(name)
+    fitting, noun = (_OF_CLASSES, "classes") if of_classes else (_OF_NUMBERS, "numbers")
+    if common not in fitting:
+        raise ValueError(
+            f"Expected loss to be one of {', '.join(fitting)}, for targets that are {noun} and "
+            f"outputs of any size. Received: loss={name!r}"
+        )
+    return _OF_CLASSES[common] if of_classes else None
+
+
+def _find(name: str) -> tuple[str | None, Any]:
+    """Returns a loss with the one of its names that the tables have."""
     if name in _LOSSES:
-        return _LOSSES[name]()
+        return name, _LOSSES[name]()
     try:
-        return keras.losses.get(name)
-    except ValueError:
+        loss = keras.losses.get(name)
+    except (ValueError, TypeError):  # A TypeError for the name of a base class.
         raise ValueError(
             f"Expected loss to be {', '.join(_LOSSES)} or the name of one in keras.losses. "
             f"Received: loss={name!r}"
         ) from None
+    return getattr(getattr(loss, "fn", loss), "__name__", None), loss

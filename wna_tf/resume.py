@@ -1,14 +1,16 @@
 """Training that may be killed at any moment: the same call again goes on, to the same bits."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from wna_tf import strategies
+from wna_tf import environment, strategies
 from wna_tf.checkpoints import Checkpoint, Checkpoints
 from wna_tf.datasets import Data
 from wna_tf.learner import Learner
@@ -44,6 +46,9 @@ def fit(
     `variables`, which are there after `on_train_begin`, or, as values that JSON holds, in its
     attribute `state`. A training that a callback stops is not saved from there on: it stops again.
 
+    The same bits need the environment of the checkpoint (see `environment.describe`): a line of the
+    log tells where it differs.
+
     Args:
         learner: A compiled learner, as it was before the first step.
         data: The data.
@@ -75,21 +80,36 @@ def fit(
     together = _OneTraining([*callbacks, saver], learner, epochs, data.steps)
     learner.stop_training = False
     together.begin()
-    for end in [epoch + 1, epochs] if begin else [epochs]:
-        if epoch < end and not learner.stop_training:
-            together.offset = begin
-            learner.fit(
-                data.batches_from(epoch * data.steps + begin),
-                validation_data=data.validation,
-                initial_epoch=epoch,
-                epochs=end,
-                steps_per_epoch=data.steps - begin,
-                shuffle=False,  # The data set shuffles itself.
-                verbose=0,
-                callbacks=together,
-            )
-        epoch, begin = end, 0
+    with _finalizing_later(learner.optimizer):
+        for end in [epoch + 1, epochs] if begin else [epochs]:
+            if epoch < end and not learner.stop_training:
+                together.offset = begin
+                learner.fit(
+                    data.batches_from(epoch * data.steps + begin),
+                    validation_data=data.validation,
+                    initial_epoch=epoch,
+                    epochs=end,
+                    steps_per_epoch=data.steps - begin,
+                    shuffle=False,  # The data set shuffles itself.
+                    verbose=0,
+                    callbacks=together,
+                )
+            epoch, begin = end, 0
+    learner.optimizer.finalize_variable_values(learner.trainable_variables)
     together.end()
+
+
+@contextlib.contextmanager
+def _finalizing_later(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Leaves weights as they are at the end of a `fit`, where Keras puts averages in their place.
+
+    Checkpoints are from before that, and a `fit` may end within the training.
+    """
+    optimizer.finalize_variable_values = lambda var_list: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
 
 
 class _OneTraining(keras.callbacks.CallbackList):
@@ -137,6 +157,7 @@ class _Saver(keras.callbacks.Callback):
         self._data = data
         self._others = others
         self._epoch = 0
+        self._environment = environment.describe()
         self._strategy = learner.distribute_strategy
         self._graph = None
         self._restored = self._newest()
@@ -188,7 +209,7 @@ class _Saver(keras.callbacks.Callback):
                 for callback in self._lasting()
             ]
             if strategies.is_chief(self._strategy):
-                self._checkpoints.write(Checkpoint(step, arrays, plain))
+                self._checkpoints.write(Checkpoint(step, arrays, plain, self._environment))
 
     def _newest(self) -> Checkpoint | None:
         """Reads the newest checkpoint that the chief can use, as every worker does."""
@@ -197,6 +218,8 @@ class _Saver(keras.callbacks.Callback):
         def find() -> int | None:
             nonlocal found
             found = self._checkpoints.newest()
+            if found:
+                _compare(found.environment, self._environment)
             return found and found.step
 
         step = strategies.from_chief(self._strategy, find)
@@ -251,6 +274,17 @@ class _Saver(keras.callbacks.Callback):
                     variable.assign(tf.constant(array)[replica])
 
         tf.function(lambda: self._strategy.run(assign_parts), autograph=False)()
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Tells how the environment differs from that of a checkpoint, as far as that is known."""
+    others = [
+        f"{name}={now[name]!r} (then {before[name]!r})"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+    if others:
+        logging.warning("Going on, perhaps not to the same bits: %s", ", ".join(others))
 
 
 def _differs(variable: keras.Variable) -> bool:

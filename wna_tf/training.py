@@ -5,18 +5,17 @@ import dataclasses
 import functools
 import math
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from wna_tf import (
     callbacks,
     credit,
     datasets,
+    environment,
     frozen,
     locks,
     losses,
@@ -71,8 +70,8 @@ def check(config: Config, setup: Setup = _SETUP) -> None:
 
     Raises:
         ValueError: If the rule, the data set, the model, the activation, the loss or a diagnostic
-            is unknown, the rule is not one for forward credit, or its frozen network, which is to
-            be cached, has batch statistics.
+            is unknown, the loss does not fit the data set, the rule is not one for forward credit,
+            or its frozen network, which is to be cached, has batch statistics.
     """
     rule = rules.get(config.rule)
     _credit(config).check(rule)
@@ -83,7 +82,7 @@ def check(config: Config, setup: Setup = _SETUP) -> None:
             "is another in every batch. Received: normalize=True"
         )
     datasets.check(config.dataset)
-    losses.get(config.loss)
+    _targets(config)
     callbacks.check_diagnostics(config.diagnostics)
     try:
         keras.activations.get(config.activation)
@@ -156,7 +155,12 @@ def load_data(config: Config) -> Data:
         seed=config.seed,
         image_size=config.image_size,
         skip_corrupt=config.skip_corrupt,
+        targets=_targets(config),
     )
+
+
+def _targets(config: Config) -> str | None:
+    return losses.targets(config.loss, datasets.has_classes(config.dataset))
 
 
 _load = functools.lru_cache(maxsize=1)(datasets.load)
@@ -357,15 +361,5 @@ def _describe(learner: Learner, data: Data) -> dict[str, Any]:
         "parameters": learner.network.count_params(),
         "examples": data.sizes,
         "batch_size": data.batch_size,
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of what computes."""
-    return {
-        "python": sys.version.split()[0],
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
+        "versions": environment.versions(),
     }

@@ -15,6 +15,7 @@ from wna_tf.datasets import (
 )
 from wna_tf.datasets.folders import count_files, named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
+from wna_tf.datasets.targets import encode
 
 __all__ = [
     "Data",
@@ -23,6 +24,7 @@ __all__ = [
     "Source",
     "Training",
     "check",
+    "has_classes",
     "load",
     "named_errors",
     "names",
@@ -31,8 +33,8 @@ __all__ = [
 ]
 
 # A data set is a module with `load(options: Options) -> Examples`, `VALIDATION_SIZE`, the number of
-# training examples set aside unless the user says otherwise, and `TRAINING_SIZE`, the official
-# number of them; None if there is none.
+# training examples set aside unless the user says otherwise, `TRAINING_SIZE`, the official number
+# of them (None if there is none), and, if its targets are not classes, `chance_loss`.
 _DATASETS = {
     "add": add,
     "cifar10": cifar10,
@@ -65,6 +67,11 @@ def check(name: str) -> None:
         raise ValueError(
             f"Expected dataset to be one of {', '.join(names())}. Received: dataset={name!r}"
         )
+
+
+def has_classes(name: str) -> bool:
+    """Whether the targets of a data set, one of `names()`, are classes."""
+    return not hasattr(_DATASETS[name], "chance_loss")
 
 
 def training_size(
@@ -114,6 +121,7 @@ def load(
     seed: int = 0,
     image_size: int | None = None,
     skip_corrupt: bool = False,
+    targets: str | None = None,
 ) -> Data:
     """Loads a data set: its inputs and targets are described in the module of its name.
 
@@ -133,6 +141,9 @@ def load(
             image) and "imagenet" (None for 224).
         skip_corrupt: Whether "image_folder" and "imagenet" leave out the files that cannot be
             decoded, for which every file is decoded at once; they are refused otherwise.
+        targets: Form of targets that are classes: "centred" (one-hot less 1 / num_classes, for
+            squared errors), "one_hot" (0 and 1, for cross-entropies), "labels" (integers [batch],
+            for sparse ones), or None for the data set's own, the first ("imagenet": the second).
 
     Returns:
         The batches: `train, validation, test = load(...)`, or by name, see `Data`.
@@ -152,4 +163,5 @@ def load(
     )
     if validation_size is None:
         validation_size = dataset.VALIDATION_SIZE
-    return pipeline.split(dataset.load(options), batch_size, validation_size, data_limit, seed)
+    data = pipeline.split(dataset.load(options), batch_size, validation_size, data_limit, seed)
+    return data if targets is None else encode(data, targets)

@@ -136,9 +136,10 @@ class Data:
     """Batches of one data set; `train, validation, test = data` unpacks them.
 
     Attributes:
-        train: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32. The seed fixes
-            a sequence of orders and augmentations; each pass, even one broken off, takes the next.
-            `batches_from` gives the same batches by their place in this sequence.
+        train: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32 (labels are
+            int32 [batch]). The seed fixes a sequence of orders and augmentations; each pass, even
+            one broken off, takes the next. `batches_from` gives the same batches by their place in
+            this sequence.
         validation: The same, in the order of the source and without augmentation; None if there
             are no such examples, as Keras's `fit(validation_data=None)` expects.
         test: The same, in the order of the source and without augmentation.
@@ -170,9 +171,16 @@ class Data:
         return tuple(self.test.element_spec[0].shape[1:])
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one output: a number for each class, or the shape of one target."""
+        if self.num_classes:
+            return (self.num_classes,)
+        return tuple(self.test.element_spec[1].shape[1:])
+
+    @property
     def num_outputs(self) -> int:
-        """Number of outputs (of each time step, in sequences): the last axis of the targets."""
-        return self.test.element_spec[1].shape[-1]
+        """Number of outputs (of each time step, in sequences)."""
+        return self.output_shape[-1]
 
     @property
     def steps(self) -> int:
