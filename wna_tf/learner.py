@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import feedback, linearize, rules, saved_model, targets
+from wna_tf import feedback, linearize, losses, rules, saved_model
 from wna_tf.errors import Errors, Watched
 from wna_tf.kinds import Affine
 from wna_tf.maps import Refused, register
@@ -311,7 +311,7 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             watched = Watched(networks, outputs, tape)
             y_pred = self._program.pack(watched.outputs)
-            y = targets.check(self.loss, y, y_pred)
+            y = losses.check_targets(self.loss, y, y_pred)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
