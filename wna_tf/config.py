@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,6 +95,8 @@ class Config:
             if not (value is None and field.default is None):
                 values = value if field.metadata.get("many") else (value,)
                 _check(field, value, values)
+                if field.metadata["kind"] is float:  # Equal configurations have equal records.
+                    object.__setattr__(self, field.name, float(value))
 
     @property
     def name(self) -> str:
@@ -193,7 +195,7 @@ def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
             return False
         if not isinstance(item, (int, float) if kind is float else kind):
             return False
-        if kind is float and not math.isfinite(item):
+        if kind is float and not abs(item) <= sys.float_info.max:  # An integer may be larger.
             return False
         if "choices" in metadata and item not in metadata["choices"]:
             return False
