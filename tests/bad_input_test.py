@@ -17,7 +17,7 @@ import tensorflow as tf
 import wna_tf
 from tests.command import FAST, TINY, contents, flags_of
 from tests.conftest import ROOT
-from wna_tf import callbacks, export, results, training
+from wna_tf import callbacks, export, files, results, training
 from wna_tf.datasets import pipeline
 from wna_tf.reporting import measures
 
@@ -98,7 +98,7 @@ def test_a_directory_without_permission_is_told(tmp_path, command):
 
 def edit(**fields):
     def change(path):
-        results.write_json(path, results.read_json(path) | fields)
+        files.write_json(path, files.read_json(path) | fields)
 
     return change
 
@@ -147,10 +147,10 @@ def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):
 
 
 def test_a_run_without_its_result_is_trained_again(runs, command):
-    result = results.read_json(runs / TINY.name / results.RESULT)
+    result = files.read_json(runs / TINY.name / results.RESULT)
     (runs / TINY.name / results.RESULT).unlink()
     assert command(*flags_of(TINY, runs)).status == 0
-    again = results.read_json(runs / TINY.name / results.RESULT)
+    again = files.read_json(runs / TINY.name / results.RESULT)
     assert again | {"seconds": 0} == result | {"seconds": 0}
 
 
@@ -322,4 +322,4 @@ def test_a_loss_for_other_targets_is_a_failed_run(tmp_path, command):
     ended = command(*flags_of(TINY, tmp_path, loss="sparse_categorical_crossentropy"))
     assert ended.status == 1 and len(ended.splitlines()) == 1
     (path,) = tmp_path.glob(f"*/{results.FAILURE}")
-    assert "target" in results.read_json(path)["error"]
+    assert "target" in files.read_json(path)["error"]

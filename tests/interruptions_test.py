@@ -12,7 +12,7 @@ import pytest
 import main
 from tests.command import TINY, contents, flags_of
 from tests.conftest import ROOT
-from wna_tf import results
+from wna_tf import files, results
 
 
 @pytest.mark.parametrize("file", ["step-000000000006", results.MODEL])
@@ -23,7 +23,7 @@ def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, 
     assert (ended.status, len(ended.splitlines())) == (1, 1)
     assert ended.startswith("1 runs failed (see their failure.json): ")
     run = tmp_path / TINY.name
-    assert "No space left" in results.read_json(run / results.FAILURE)["error"]
+    assert "No space left" in files.read_json(run / results.FAILURE)["error"]
     assert not list(run.glob(".*"))
     full_disk(None)
     assert command(*flags).status == 0
@@ -44,7 +44,7 @@ def test_a_run_whose_directory_is_removed_fails(tmp_path, command, at_step):
     ended = command(*flags_of(TINY, tmp_path, checkpoint_every=2))
     assert (ended.status, len(ended.splitlines())) == (1, 1)
     assert contents(run) == {results.CONFIG, results.FAILURE}
-    assert "No such file or directory" in results.read_json(run / results.FAILURE)["error"]
+    assert "No such file or directory" in files.read_json(run / results.FAILURE)["error"]
 
 
 def test_checkpoints_and_history_that_are_removed_are_written_again(

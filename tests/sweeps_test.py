@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from wna_tf import executors, locks, results, sweeps, training
+from wna_tf import executors, files, locks, results, sweeps, training
 from wna_tf.config import Config
 
 TINY = {"width": 4, "depth": 1, "epochs": 1, "data_limit": 20, "batch_size": 20}
@@ -34,7 +34,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsy
     runs, failures = sweeps.sweep(grid, tmp_path)
     assert [run.config["width"] for run in runs] == [4, 6]
     assert failures == {place: "MemoryError: no room for this"}
-    assert results.read_json(place / results.FAILURE)["error"] == failures[place]
+    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
     assert {path.name for path in place.iterdir()} == {results.CONFIG, results.FAILURE}
     assert "Failed:" in capsys.readouterr().out
 
@@ -67,7 +67,7 @@ def test_a_plan_tells_states_and_steps(tmp_path):
         Config(dataset="imagenet", epochs=1),
     ]
     (tmp_path / grid[1].name).mkdir()
-    results.write_json(tmp_path / grid[1].name / results.RESULT, {})
+    files.write_json(tmp_path / grid[1].name / results.RESULT, {})
     results.write_failure(tmp_path / grid[2].name, {}, "error", "")
     plan = sweeps.plan(grid, tmp_path)
     rows = [line.split(" | ")[1:3] for line in plan.splitlines()[2:6]]
@@ -157,7 +157,7 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
         place = directory / config.name
         place.mkdir()
         for name in (results.CONFIG, results.RESULT):
-            results.write_json(place / name, {})
+            files.write_json(place / name, {})
         results.write_history(place / results.HISTORY, [{"epoch": 1}])
         return ""
 

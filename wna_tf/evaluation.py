@@ -1,6 +1,5 @@
 """Evaluation of finished runs and of SavedModels, on any data set."""
 
-import csv
 import dataclasses
 import math
 import pathlib
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, export, losses, results, saved_model, scores, training
+from wna_tf import datasets, export, files, losses, results, saved_model, scores, training
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.reporting import tables
@@ -170,7 +169,7 @@ def _evaluate(
             f"for training). Received: {config.dataset}"
         )
     _check_fit(model, served, config.dataset, batches.element_spec)
-    results.make_directory(place)  # Before the work: it may take long.
+    files.make_directory(place)  # Before the work: it may take long.
     with datasets.named_errors():
         pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
     targets, outputs = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -186,13 +185,13 @@ def _evaluate(
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
     }
     directory = place / f"{config.dataset}_{split}"
-    with results.replacing(directory) as beside:
+    with files.replacing(directory) as beside:
         beside.mkdir()
         if not numbers["not_finite"]:
             write = _write_classes if data.num_classes else _write_sequences
             title = f"{_name(model)}\n{config.dataset}, {split}"
             numbers |= write(beside, targets, outputs, data, title)
-        results.write_json(beside / RESULT, numbers)
+        files.write_json(beside / RESULT, numbers)
     return Evaluation(directory, numbers)
 
 
@@ -217,7 +216,7 @@ def _write_classes(
     confusion = scores.confusion_matrix(labels, predictions, len(names))
     classes = scores.by_class(confusion)
     (directory / "classes.md").write_text(scores.class_table(classes, names) + "\n")
-    _write_csv(
+    files.write_csv(
         directory / "confusion.csv",
         ["class", *names],
         ([name, *row] for name, row in zip(names, confusion, strict=True)),
@@ -229,7 +228,7 @@ def _write_classes(
             directory / "predictions.npz", label=labels, prediction=predictions, score=outputs
         )
     else:
-        _write_csv(
+        files.write_csv(
             directory / "predictions.csv",
             ["index", "label", "prediction", *(f"score {name}" for name in names)],
             (
@@ -256,7 +255,7 @@ def _write_sequences(
     """Writes the files about sequences [batch, time, outputs], and returns numbers."""
     errors = np.mean((outputs - targets) ** 2, (0, 2))
     guess = np.mean((targets - targets.mean()) ** 2, (0, 2))
-    _write_csv(
+    files.write_csv(
         directory / "errors.csv",
         ["step", "mean squared error", "of guessing the mean"],
         zip(range(len(errors)), errors, guess, strict=True),
@@ -268,13 +267,6 @@ def _write_sequences(
         "mean_squared_error": float(errors.mean()),
         "chance": data.chance,
     }
-
-
-def _write_csv(path: pathlib.Path, head: list[str], rows: Any) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
 
 
 def _count_not_finite(outputs: np.ndarray) -> int:

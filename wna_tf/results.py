@@ -1,14 +1,13 @@
 """Run directories: what a run writes and a report reads, each file whole or not at all."""
 
-import contextlib
 import csv
 import dataclasses
-import json
-import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from wna_tf import files
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -35,79 +34,18 @@ class Run:
     history: list[dict[str, float]]
 
 
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` when that succeeded.
-
-    Args:
-        path: A file or a directory that is to be made; what is there is replaced.
-    """
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield beside
-        if path.is_dir():
-            shutil.rmtree(path)
-        beside.replace(path)
-    finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        else:
-            beside.unlink(missing_ok=True)
-
-
-def make_directory(path: pathlib.Path) -> None:
-    """Makes a directory to write to, and those that it is in.
-
-    Raises:
-        OSError: If it cannot be made or written to.
-    """
-    reason = "no permission"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror
-    if not (path.is_dir() and os.access(path, os.W_OK)):
-        raise OSError(f"Expected a directory that can be written to. Received: {path}: {reason}")
-
-
 def clean(directory: pathlib.Path) -> None:
-    """Removes what a killed process was replacing, and the checkpoints of a finished run."""
-    for path in directory.glob(".[0-9]*-*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Removes what a killed process was writing, and the checkpoints of a finished run."""
+    files.clean(directory)
     if state(directory) == "finished":
         shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
-def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file atomically."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        ValueError: If it is damaged; the message names it.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"Expected a JSON file. Received: {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"Expected a JSON object. Received: {path}")
-    return values
-
-
 def write_history(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
     """Writes the history atomically as CSV, a row an epoch."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    with files.replacing(path) as beside:
+        files.write_csv(beside, head, ([row.get(key, "") for key in head] for row in rows))
 
 
 def read_history(path: pathlib.Path) -> list[dict[str, float]]:
@@ -149,8 +87,8 @@ def write_failure(
         details: Where it happened.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CONFIG, config)
-    write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
+    files.write_json(directory / CONFIG, config)
+    files.write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
 
 
 def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -186,8 +124,8 @@ def read_run(directory: pathlib.Path) -> Run:
             raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {name}")
     return Run(
         directory,
-        read_json(directory / CONFIG),
-        read_json(directory / RESULT),
+        files.read_json(directory / CONFIG),
+        files.read_json(directory / RESULT),
         read_history(directory / HISTORY),
     )
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from wna_tf import results
+from wna_tf import files
 
 SIGNATURE = "serving_default"
 OUTPUT = "logits"
@@ -66,8 +66,8 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
     # Of all variables those that it reads, each once: Keras's archive would hold them twice.
     variables = list(serve.get_concrete_function().graph.variables)
     archive = tf.train.Checkpoint(serve=serve, variables=variables)
-    results.make_directory(directory.parent)
-    with results.replacing(directory) as beside:
+    files.make_directory(directory.parent)
+    with files.replacing(directory) as beside:
         try:
             signatures = {"serve": serve, SIGNATURE: serve}
             tf.saved_model.save(archive, str(beside), signatures=signatures)

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import costs, executors, frozen, locks, results, rules, strategies, training
+from wna_tf import costs, executors, files, frozen, locks, results, rules, strategies, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -72,7 +72,7 @@ def sweep(
     pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
     if pending:
         _try(pending, setup)
-        results.make_directory(directory)
+        files.make_directory(directory)
     progress = Progress(len(configs), pending)
     function = functools.partial(attempt, directory=directory, setup=setup)
     failures = {}

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wna_tf import results
+from wna_tf import files, results
 from wna_tf.reporting import exhibits, fields, figures, measures, page, tables
 from wna_tf.reporting.charts import Chart
 
@@ -52,7 +52,7 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
     finished = [run for run in known if run.result.keys() != {"error"}]
     varying = fields.varying([run.config for run in known])
     made = []
-    with results.replacing(directory / FOLDER) as beside:
+    with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
         for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
             own = [run for run in finished if measures.main(run) == name]
@@ -60,7 +60,7 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
                 if len(own) < len(finished) and not chart.name.startswith(name):
                     chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
                 made.append(_write(chart, beside, directory / FOLDER))
-    with results.replacing(directory / page.PAGE) as beside:
+    with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying))
     return made
 
@@ -81,8 +81,8 @@ def _failed(directory: pathlib.Path) -> list[results.Run]:
     return [
         results.Run(
             place,
-            results.read_json(place / results.CONFIG),
-            {"error": str(results.read_json(place / results.FAILURE).get("error"))},
+            files.read_json(place / results.CONFIG),
+            {"error": str(files.read_json(place / results.FAILURE).get("error"))},
             [],
         )
         for place in places
