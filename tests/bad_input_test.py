@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import zipfile
 
@@ -168,6 +169,48 @@ def test_a_file_in_the_way_of_a_run_is_told_and_not_recorded(tmp_path, command):
     assert ended.status == 1
     assert re.search("Failed: .*FileExistsError.* \\(not recorded: ", ended.out)
     assert contents(tmp_path) == {TINY.name}
+
+
+# What is in the way of what is written beside runs.
+
+
+def make(path, *names):
+    path.mkdir(parents=True)
+    for name in names:
+        (path / name).write_text("mine")
+
+
+ALIEN = {
+    "own_report": lambda path: make(path / "report", "text.md"),
+    "own_figures": lambda path: make(path / "report", "a.csv", "a.md", "a.png", "a.svg", "b.png"),
+    "own_page": lambda path: (path / "report.html").write_text("<!doctype html><p>mine</p>"),
+    "page_directory": lambda path: make(path / "report.html", "text.md"),
+    "link": lambda path: (path / "report").symlink_to(path, target_is_directory=True),
+    "broken_link": lambda path: (path / "report.html").symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", ALIEN)
+def test_a_report_replaces_nothing_else_and_nothing_is_trained_before(name, tmp_path, command):
+    ALIEN[name](tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    ended = command(*flags_of(TINY, tmp_path))
+    assert (ended.status, ended.out) == (2, "")
+    (line,) = ended.splitlines()
+    assert re.match(f"Expected a new .*, or one to replace. Received: {tmp_path}/report", line)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "export"])
+def test_evaluations_and_exports_replace_nothing_else(mode, runs, command, monkeypatch):
+    place = {"evaluate": "evaluation/digits_test", "export": "saved_model"}[mode]
+    other = shutil.copytree(runs / TINY.name, runs / "another")
+    make(runs / TINY.name / place, "evaluation.txt")
+    ended = command(f"--mode={mode}", f"--run_dir={runs}")
+    assert ended.status == 2 and ended.startswith("Expected a new directory for the ")
+    assert ended.endswith(f"Received: {runs / TINY.name / place}, which is something else\n")
+    assert contents(runs / TINY.name / place) == {"evaluation.txt"}
+    assert not (other / place).exists()  # Nor is anything else written.
 
 
 # What models may do.

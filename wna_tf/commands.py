@@ -21,7 +21,12 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
 
     Returns:
         The status of the process: 1 if a run failed, else 0.
+
+    Raises:
+        ValueError: If something else is in the place of the report, or as of `sweeps.sweep`:
+            nothing is trained then.
     """
+    reporting.check_own(directory)
     with strategies.chief_alone_prints(strategies.get(setup.strategy)):
         runs, failures = sweeps.sweep(configs, directory, executor, setup)
         if runs:

@@ -69,7 +69,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If there is no such directory, nothing finished in it, or no data.
-        ValueError: If a model cannot be read, or does not fit the data.
+        ValueError: If a model cannot be read, or does not fit the data, or if something else is
+            where an evaluation would be: nothing is evaluated then.
         OSError: If the evaluation cannot be written.
     """
     given = dict(given or {})
@@ -84,15 +85,17 @@ def evaluate(
                 "Expected a data set by its name, since a SavedModel has none of its own. "
                 f"Received: {directory} alone"
             )
-        place = directory.with_name(f"{directory.name}_evaluation")
-        served = saved_model.read(directory)
-        return [_evaluate(directory, served, dataclasses.replace(Config(), **given), split, place)]
-    evaluations = []
+        config = dataclasses.replace(Config(), **given)
+        place = _place(directory.with_name(f"{directory.name}_evaluation"), config, split)
+        return [_evaluate(directory, saved_model.read(directory), config, split, place)]
+    planned = []
     for run in results.finished_runs(directory):
-        keras.backend.clear_session()  # The run before leaves its graphs.
         config = _override(training.read_config(run), given)
-        path = run / results.MODEL
-        evaluations.append(_evaluate(path, _serve(run), config, split, run / "evaluation"))
+        planned.append((run, config, _place(run / "evaluation", config, split)))
+    evaluations = []
+    for run, config, place in planned:
+        keras.backend.clear_session()  # The run before leaves its graphs.
+        evaluations.append(_evaluate(run / results.MODEL, _serve(run), config, split, place))
     return evaluations
 
 
@@ -149,6 +152,24 @@ def _override(config: Config, given: dict[str, Any]) -> Config:
     return dataclasses.replace(config, **given)
 
 
+def _place(parent: pathlib.Path, config: Config, split: str) -> pathlib.Path:
+    """Returns the directory of an evaluation, where nothing else may be."""
+    place = parent / f"{config.dataset}_{split}"
+    files.check_own(place, _is_evaluation, "directory for the evaluation")
+    return place
+
+
+def _is_evaluation(directory: pathlib.Path) -> bool:
+    """Returns whether a directory is an evaluation, and has no file of somebody else."""
+    written = {RESULT, "classes.md"} | {
+        f"{name}.{form}"
+        for name in ("confusion", "errors", "predictions")
+        for form in ("csv", "npz", "png", "svg")
+    }
+    names = {path.name for path in directory.glob("*")}
+    return RESULT in names and names <= written
+
+
 def _serve(run: pathlib.Path) -> Served:
     """Returns what a run has learned, as a function."""
     learner = export.load(run)
@@ -169,7 +190,7 @@ def _evaluate(
             f"for training). Received: {config.dataset}"
         )
     _check_fit(model, served, config.dataset, batches.element_spec)
-    files.make_directory(place)  # Before the work: it may take long.
+    files.make_directory(place.parent)  # Before the work: it may take long.
     with datasets.named_errors():
         pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
     targets, outputs = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -184,15 +205,14 @@ def _evaluate(
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
     }
-    directory = place / f"{config.dataset}_{split}"
-    with files.replacing(directory) as beside:
+    with files.replacing(place) as beside:
         beside.mkdir()
         if not numbers["not_finite"]:
             write = _write_classes if data.num_classes else _write_sequences
             title = f"{_name(model)}\n{config.dataset}, {split}"
             numbers |= write(beside, targets, outputs, data, title)
         files.write_json(beside / RESULT, numbers)
-    return Evaluation(directory, numbers)
+    return Evaluation(place, numbers)
 
 
 def _check_fit(model: pathlib.Path, served: Served, dataset: str, specs: tuple) -> None:

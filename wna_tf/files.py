@@ -7,7 +7,7 @@ import os
 import pathlib
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wna_tf import locks
@@ -36,6 +36,24 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
             _move(own / path.name, path, own / _OLD)
         finally:
             _settle(own)
+
+
+def check_own(path: pathlib.Path, is_own: Callable[[pathlib.Path], bool], noun: str) -> None:
+    """Checks that what is at a path, if anything, may be replaced.
+
+    Args:
+        path: A path to be written to.
+        is_own: Returns whether what is there was written by this package, all of it.
+        noun: What is to be written there, for the message.
+
+    Raises:
+        ValueError: If there is something else, or a link; an empty directory is nothing.
+    """
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if path.is_symlink() or (path.exists() and not is_empty and not is_own(path)):
+        raise ValueError(
+            f"Expected a new {noun}, or one to replace. Received: {path}, which is something else"
+        )
 
 
 def _move(new: pathlib.Path, path: pathlib.Path, aside: pathlib.Path) -> None:

@@ -10,6 +10,7 @@ from wna_tf.reporting import exhibits, fields, figures, measures, page, tables
 from wna_tf.reporting.charts import Chart
 
 FOLDER = "report"
+_FORMS = (".csv", ".md", ".png", ".svg")
 
 
 class Exhibit(NamedTuple):
@@ -43,10 +44,11 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
         The exhibits; the first shows the main result.
 
     Raises:
-        ValueError: If there is no run.
+        ValueError: If there is no run, or something else in the place of the report.
     """
     if not runs:
         raise ValueError(f"Expected a finished run to report. Received: {directory}")
+    check_own(directory)
     failed = _failed(directory)
     known = fields.complete([*runs, *failed])
     finished = [run for run in known if run.result.keys() != {"error"}]
@@ -63,6 +65,18 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
     with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying))
     return made
+
+
+def check_own(directory: pathlib.Path) -> None:
+    """Raises a ValueError if something else than a report is in the place of one."""
+    files.check_own(directory / FOLDER, _is_folder, "directory for the report")
+    files.check_own(directory / page.PAGE, page.is_page, "file for the report")
+
+
+def _is_folder(directory: pathlib.Path) -> bool:
+    """Returns whether a directory has the files of charts, all of each, and no other."""
+    found = {path.name for path in directory.glob("*")}
+    return found == {f"{pathlib.Path(name).stem}{form}" for name in found for form in _FORMS}
 
 
 def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
