@@ -108,6 +108,14 @@ def write(text):
     return lambda path: path.write_bytes(text)
 
 
+def cut(lines):
+    return lambda path: path.write_bytes(b"".join(path.read_bytes().splitlines(True)[:-lines]))
+
+
+def halve(path):
+    os.truncate(path, path.stat().st_size - 4)  # In the last number.
+
+
 DAMAGE = {
     "other_width": ("config.json", edit(width=5), "of this configuration. .*, with width=5"),
     "unknown_field": ("config.json", edit(colour=1), "fields of a configuration. .*colour in "),
@@ -117,11 +125,25 @@ DAMAGE = {
     "half_config": ("config.json", write(b'{"rule": '), "Expected a JSON file. Received: "),
     "half_result": ("result.json", write(b'{"train_'), "Expected a JSON file. Received: "),
     "list_result": ("result.json", write(b"[1]"), "Expected a JSON object. Received: "),
+    "empty_result": ("result.json", write(b"{}"), "Expected the number of epochs. Received: "),
+    "text_result": ("result.json", edit(train_loss="low"), "as a run writes.*train_loss='low'"),
+    "list_in_result": ("result.json", edit(validation_accuracy=[1]), r"_accuracy=\[1\]"),
+    "huge_result": ("result.json", edit(seconds=10**400), "as a run writes.*seconds=1000"),
+    "number_for_chance": ("result.json", edit(chance=0.1), "as a run writes.* with chance=0.1"),
+    "text_chance": ("result.json", edit(chance={"accuracy": "0.1"}), "with chance={'accuracy'"),
+    "deep_result": ("result.json", write(b'{"a":' + 100_000 * b"["), "Expected a JSON file. Rec"),
+    "deep_config": ("config.json", write(b'{"a":' + 100_000 * b"["), "Expected a JSON file. Rec"),
+    "huge_rate": ("config.json", edit(learning_rate=10**400), "as a run writes.*_rate=1000"),
     "no_history": ("history.csv", pathlib.Path.unlink, "finished run. Received: .* has no "),
     "empty_history": ("history.csv", write(b""), "a row for each epoch. Received: "),
     "text_history": ("history.csv", write(b"epoch,loss\n1,low\n"), "CSV file of numbers. Rec"),
     "short_history": ("history.csv", write(b"epoch,loss\n1\n"), "CSV file of numbers. Rec"),
     "long_history": ("history.csv", write(b"epoch\n1,2,3\n"), "CSV file of numbers. Rec"),
+    "no_columns": ("history.csv", write(b"\n1,2\n"), "CSV file of numbers. Rec"),
+    "no_epochs": ("history.csv", write(b"loss,seconds\n1,2\n"), "columns epoch, .* and seconds"),
+    "no_seconds": ("history.csv", write(b"epoch\n1\n2\n3\n"), "columns epoch, .* and seconds"),
+    "fewer_epochs": ("history.csv", cut(1), "each of 3 epochs, as result.json says. Received: "),
+    "half_number": ("history.csv", halve, "whole lines. Received: "),
     "binary_history": ("history.csv", write(b"epoch\n\x00\xff\n"), "CSV file of numbers. Rec"),
 }
 
@@ -136,6 +158,19 @@ def test_a_damaged_run_is_named_and_left_as_it_is(name, runs, command):
     (line,) = ended.splitlines()
     assert re.search(message, line) and file in line, line
     assert contents(runs / TINY.name) == before and contents(runs) == {TINY.name}
+
+
+def test_damage_is_one_line_in_a_report_too(runs, command):
+    for name, (file, damage, _) in DAMAGE.items():
+        if name in ("no_config", "other_width", "unknown_field", "wrong_type", "escaping_rule"):
+            continue  # A report shows what it finds.
+        path = runs / TINY.name / file
+        whole = path.read_bytes()
+        damage(path)
+        ended = command("--mode=report", f"--run_dir={runs}")
+        assert (ended.status, len(ended.splitlines())) == (2, 1), name
+        assert file in ended, name
+        path.write_bytes(whole)
 
 
 def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):

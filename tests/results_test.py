@@ -4,20 +4,22 @@ import pytest
 
 from wna_tf import files, locks, results
 
+RESULT = {"validation_accuracy": 0.25, "epochs": 1}
+
 
 def make_run(directory, config=None, result=None):
     directory.mkdir(parents=True)
     files.write_json(directory / results.CONFIG, config or {"width": 8})
-    results.write_history(directory / results.HISTORY, [{"epoch": 1, "loss": 0.5}])
-    files.write_json(directory / results.RESULT, result or {"validation_accuracy": 0.25})
+    results.write_history(directory / results.HISTORY, [{"epoch": 1, "seconds": 2, "loss": 0.5}])
+    files.write_json(directory / results.RESULT, result or RESULT)
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
     make_run(tmp_path / "run")
     run = results.read_run(tmp_path / "run")
     assert run.config == {"width": 8}
-    assert run.result == {"validation_accuracy": 0.25}
-    assert run.history == [{"epoch": 1.0, "loss": 0.5}]
+    assert run.result == RESULT
+    assert run.history == [{"epoch": 1.0, "seconds": 2.0, "loss": 0.5}]
 
 
 def test_metrics_that_begin_later_leave_gaps(tmp_path):

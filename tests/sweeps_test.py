@@ -156,9 +156,9 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
             return sweeps.BUSY
         place = directory / config.name
         place.mkdir()
-        for name in (results.CONFIG, results.RESULT):
-            files.write_json(place / name, {})
-        results.write_history(place / results.HISTORY, [{"epoch": 1}])
+        files.write_json(place / results.CONFIG, {})
+        files.write_json(place / results.RESULT, {"epochs": 1})
+        results.write_history(place / results.HISTORY, [{"epoch": 1, "seconds": 2}])
         return ""
 
     monkeypatch.setattr(sweeps, "attempt", attempt)

@@ -126,7 +126,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # Of values within values.
         raise ValueError(f"Expected a JSON file. Received: {path}: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"Expected a JSON object. Received: {path}")

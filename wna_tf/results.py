@@ -2,9 +2,12 @@
 
 import csv
 import dataclasses
+import io
 import pathlib
+import reprlib
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wna_tf import files
@@ -15,6 +18,7 @@ RESULT = "result.json"
 MODEL = "model.keras"
 FAILURE = "failure.json"
 CHECKPOINTS = "checkpoints"  # A directory, there until the run is finished.
+_PARTS = ("chance", "examples")  # Of a result: numbers by name.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +59,17 @@ def read_history(path: pathlib.Path) -> list[dict[str, float]]:
         ValueError: If it is damaged; the message names it.
     """
     try:
-        with path.open(newline="") as file:
-            rows = [
-                {key: float(value) for key, value in row.items() if value != ""}
-                for row in csv.DictReader(file)
-            ]
+        text = path.read_bytes().decode()
+        rows = [
+            {key: float(value) for key, value in row.items() if value != ""}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
     except (ValueError, TypeError, csv.Error) as error:  # A TypeError where a row has no end.
         raise ValueError(f"Expected a CSV file of numbers. Received: {path}: {error}") from error
     if not rows:
         raise ValueError(f"Expected a row for each epoch. Received: {path}, which has none")
+    if not text.endswith("\n"):
+        raise ValueError(f"Expected a CSV file of whole lines. Received: {path}, which is cut off")
     return rows
 
 
@@ -122,12 +128,64 @@ def read_run(directory: pathlib.Path) -> Run:
     for name in (CONFIG, RESULT, HISTORY):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {name}")
-    return Run(
+    run = Run(
         directory,
         files.read_json(directory / CONFIG),
         files.read_json(directory / RESULT),
         read_history(directory / HISTORY),
     )
+    _check_values(directory / CONFIG, run.config, _is_field)
+    _check_values(directory / RESULT, run.result, _is_result)
+    epochs = run.result.get("epochs")
+    if epochs is None:
+        raise ValueError(f"Expected the number of epochs. Received: {directory / RESULT}")
+    if [row.get("epoch") for row in run.history] != list(range(1, len(run.history) + 1)) or not all(
+        "seconds" in row for row in run.history
+    ):
+        raise ValueError(
+            "Expected the columns epoch, which counts from 1, and seconds. "
+            f"Received: {directory / HISTORY}"
+        )
+    if len(run.history) != epochs:
+        raise ValueError(
+            f"Expected a row for each of {epochs} epochs, as {RESULT} says. "
+            f"Received: {directory / HISTORY}, which has {len(run.history)}"
+        )
+    return run
+
+
+def _check_values(
+    path: pathlib.Path, values: Mapping[str, Any], is_valid: Callable[[str, Any], bool]
+) -> None:
+    """Raises a ValueError, which names the file and one of them, unless all values are valid."""
+    for name, value in values.items():
+        if not is_valid(name, value):
+            raise ValueError(
+                f"Expected values as a run writes them. Received: {path}, "
+                f"with {name}={reprlib.repr(value)}"
+            )
+
+
+def _is_field(name: str, value: Any) -> bool:
+    """Returns whether a value may be that of a field of a configuration."""
+    values = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, (bool, str)) or _is_number(item) for item in values)
+
+
+def _is_result(name: str, value: Any) -> bool:
+    """Returns whether a value may be that of a result."""
+    if name == "versions":
+        return isinstance(value, dict)
+    if name in _PARTS or (name == "diverged" and value is not None):
+        return isinstance(value, dict) and all(map(_is_number, value.values()))
+    return value is None or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Returns whether a value is a number that a float can be."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # An integer may be larger, and NaN is not.
 
 
 def read_runs(directory: pathlib.Path) -> list[Run]:
