@@ -1,6 +1,7 @@
 """Sweeps: failures, plans, other processes and other executors."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -208,6 +209,29 @@ def test_ray_trains_what_this_process_trains(tmp_path):
     for ours, theirs in zip(here, there, strict=True):
         assert ours.config == theirs.config
         assert ours.result | {"seconds": 0} == theirs.result | {"seconds": 0}
+
+
+def test_a_worker_of_ray_that_is_killed_is_a_failed_run(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    attempt = sweeps.attempt
+
+    def deadly(config, directory, setup):
+        if config.rule == "backprop":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(config, directory, setup)
+
+    monkeypatch.setattr(sweeps, "attempt", deadly)
+    grid = make_grid()
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        runs, failures = sweeps.sweep(grid, tmp_path, executor="ray")
+    finally:
+        ray.shutdown()
+    assert [run.config["rule"] for run in runs] == ["readout"]
+    place = tmp_path / grid[0].name
+    assert list(failures) == [place] and failures[place].startswith("Died: ")
+    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
+    assert results.state(place) == "failed"
 
 
 def test_an_executor_without_its_package_is_refused(monkeypatch):
