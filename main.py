@@ -50,7 +50,7 @@ def _interruptible(advice):
 
 
 with _interruptible("nothing was begun"), _quiet():
-    from wna_tf import commands, config, evaluation, executors, frozen, strategies, training
+    from wna_tf import commands, config, evaluation, executors, files, frozen, strategies, training
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -107,6 +107,10 @@ def execute(directory: pathlib.Path) -> int | None:
     return commands.train(configs, directory, FLAGS.executor, setup)
 
 
+def _flagfiles(argv: list[str]) -> str:
+    return " ".join(word for word in argv if "flagfile" in word)
+
+
 def run(argv: list[str]) -> None:
     """Parses the flags and does what they say.
 
@@ -116,8 +120,7 @@ def run(argv: list[str]) -> None:
         try:
             leftover = FLAGS(argv)[1:]
         except UnicodeDecodeError as error:
-            files = [word for word in argv if "flagfile" in word]
-            raise ValueError(f"Expected flagfiles of text. Received: {' '.join(files)}") from error
+            raise ValueError(f"Expected flagfiles of text. Received: {_flagfiles(argv)}") from error
         if leftover:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
@@ -125,7 +128,7 @@ def run(argv: list[str]) -> None:
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
         with _interruptible(goes_on if FLAGS.mode == "train" else begins):
-            status = execute(pathlib.Path(FLAGS.run_dir))
+            status = execute(files.expand(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         print(" ".join(str(error).split()), file=sys.stderr)

@@ -105,6 +105,11 @@ MISTAKES = {
     "checkpoint": ("--checkpoint_every=0", "integer at least 1. Received: checkpoint_every=0"),
     "validation": ("--validation_size=9999", "Received: validation_size=9999"),
     "data_dir": ("--data_dir=/no/such/place", "existing directory. Received: .*/no/such/place"),
+    "planned_data_dir": (
+        "--dry_run --data_dir=/no/such/place",
+        "existing directory. Received: .*/no/such/place",
+    ),
+    "home": ("--run_dir=~nobody_at_all/runs", "directory of a user. Received: ~nobody_at_all/runs"),
     "leftover": ("rule=backprop", "Expected flags alone.* Received: rule=backprop"),
     "flag": ("--widht=3", "Unknown command line flag 'widht'"),
     "mode": ("--mode=dance", "dance"),
@@ -117,11 +122,25 @@ MISTAKES = {
 def test_a_mistake_ends_with_one_line_and_nothing_left_behind(name, tmp_path, capsys):
     argument, message = MISTAKES[name]
     with pytest.raises(SystemExit) as exit_info:
-        run(f"--run_dir={tmp_path}/runs", "--epochs=1", argument)
+        run(f"--run_dir={tmp_path}/runs", "--epochs=1", *argument.split())
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(message, line)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_home_directory_is_meant_by_its_sign(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    flags = ["--data_dir=~/data", "--run_dir=~/runs", "--rule=backprop", "--width=4", "--epochs=1"]
+    run(*flags, "--dry_run")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "_width4_" in line)
+    run(*flags)
+    (finished,) = results.read_runs(tmp_path / "runs")
+    assert finished.directory.name in line
+    assert finished.config["data_dir"] == "~/data"  # As it was given, on whichever machine.
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
 
 
 def test_help_names_every_flag_with_its_default(capsys):

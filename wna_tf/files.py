@@ -97,6 +97,18 @@ def remove(path: pathlib.Path) -> None:
         path.unlink()
 
 
+def expand(path: str | os.PathLike) -> pathlib.Path:
+    """Returns a path in which ~ is a user's directory.
+
+    Raises:
+        ValueError: If there is no such user.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"Expected the directory of a user. Received: {path}") from error
+
+
 def make_directory(path: pathlib.Path) -> None:
     """Makes a directory to write to, and those that it is in.
 

@@ -46,7 +46,7 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
         ValueError: If `directory` is something else than a SavedModel or an empty directory.
         OSError: If it cannot be written.
     """
-    directory = pathlib.Path(directory).expanduser().resolve()
+    directory = files.expand(directory).resolve()
     check_own(directory)
     names = _output_names(network)
     specs = [
