@@ -52,12 +52,17 @@ FLAGS = {
     "nan_rate": ("--learning_rate=nan", "number above 0. Received: learning_rate=nan"),
     "infinite_rate": ("--learning_rate=1e400", "number above 0. Received: learning_rate=inf"),
     "nan_ridge": ("--ridge=nan", "number at least 0. Received: ridge=nan"),
-    "no_value": ("--width=", "Expected width to be an integer at least 1. Received: width=''"),
+    "no_value": ("--width=", "Expected width to be an integer from 1 to .* Received: width=''"),
     "trailing_comma": ("--rule=backprop,", "Expected a rule, .* Received: rule=''"),
     "separators": ("--rule=../../etc", r"Expected a rule, .* Received: rule='\.\./\.\./etc'"),
     "stride": ("--strides=1,0", r"Received: strides=\(1, 0\)"),
-    "seed": ("--seed=-1", "integer at least 0. Received: seed=-1"),
-    "huge_seed": ("--seed=99999999999999999999", "Seed must be between 0 and"),
+    "seed": ("--seed=-1", "integer from 0 to 4294967295. Received: seed=-1"),
+    "huge_seed": ("--seed=99999999999999999999", "integer from 0 to 4294967295. Received: seed=9"),
+    "huge_width": ("--width=9223372036854775808", "from 1 to 2147483647. Received: width=9223"),
+    "huge_stride": ("--strides=9223372036854775808", "from 1 to 2147483647 .* strides="),
+    "depth": ("--depth=400", "Expected depth to be an integer from 0 to 256. Received: depth=400"),
+    "planned_depth": ("--depth=1000000000 --dry_run", "from 0 to 256. Received: depth=1000000000"),
+    "blocks": ("--strides=" + ",".join(400 * "1"), "and at most 256 of them. Received: strides="),
     "precision": ("--precision=float16", "one of float32, mixed_bfloat16, float64. Received"),
     "jit": ("--jit_compile=maybe", "--jit_compile=maybe"),
     "strategy": ("--strategy=tpu", "--strategy=tpu"),
@@ -79,7 +84,7 @@ FLAGS = {
 def test_a_flag_ends_with_one_line_and_nothing_left_behind(name, tmp_path, command):
     flag, message = FLAGS[name]
     (tmp_path / "file").write_text("")
-    ended = command(f"--run_dir={tmp_path}/runs", "--epochs=1", flag.format(tmp_path))
+    ended = command(f"--run_dir={tmp_path}/runs", "--epochs=1", *flag.format(tmp_path).split())
     assert ended.status == 2
     (line,) = ended.splitlines()
     assert re.search(message, line), line

@@ -77,7 +77,11 @@ def test_comma_lists_make_a_grid():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("width", 0, "width to be an integer at least 1. Received: width=0"),
+        ("width", 0, "width to be an integer from 1 to 2147483647. Received: width=0"),
+        ("width", 2**31, "from 1 to 2147483647. Received: width=2147483648"),
+        ("epochs", 10**20, "from 1 to 2147483647. Received: epochs=1"),
+        ("depth", 257, "depth to be an integer from 0 to 256. Received: depth=257"),
+        ("strides", 257 * (1,), r"2147483647 and at most 256 of them. Received: strides=\(1, 1"),
         ("width", True, "Received: width=True"),
         ("width", 2.0, "Received: width=2.0"),
         ("learning_rate", -1.0, "learning_rate to be a number above 0. Received"),

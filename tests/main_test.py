@@ -97,7 +97,7 @@ MISTAKES = {
         "--diagnostics=conservation,conservation",
         "Received: diagnostics='conservation,conservation'",
     ),
-    "width": ("--width=16,0", "integer at least 1. Received: width=0"),
+    "width": ("--width=16,0", "integer from 1 to 2147483647. Received: width=0"),
     "width_text": ("--width=wide", "Expected width to be an integer.* Received: width='wide'"),
     "rate": ("--learning_rate=-1", "number above 0. Received: learning_rate=-1.0"),
     "limit": ("--data_limit=5000", "integer from 1 to 1200. Received: data_limit=5000"),
