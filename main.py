@@ -121,6 +121,11 @@ def run(argv: list[str]) -> None:
             leftover = FLAGS(argv)[1:]
         except UnicodeDecodeError as error:
             raise ValueError(f"Expected flagfiles of text. Received: {_flagfiles(argv)}") from error
+        except RecursionError as error:
+            raise ValueError(
+                "Expected flagfiles that do not include each other by the hundred. "
+                f"Received: {_flagfiles(argv)}"
+            ) from error
         if leftover:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"

@@ -91,6 +91,14 @@ def test_a_flag_ends_with_one_line_and_nothing_left_behind(name, tmp_path, comma
     assert contents(tmp_path) == {"file"}
 
 
+def test_a_chain_of_flagfiles_without_end_is_told(tmp_path, command):
+    for number in range(1500):
+        (tmp_path / f"{number}.flags").write_text(f"--flagfile={tmp_path}/{number + 1}.flags\n")
+    ended = command(f"--flagfile={tmp_path}/0.flags")
+    assert ended.status == 2 and len(ended.splitlines()) == 1
+    assert re.search(r"include each other by the hundred\. Received: .*/0\.flags", ended)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_without_permission_is_told(tmp_path, command):
     tmp_path.chmod(0o500)

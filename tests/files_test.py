@@ -134,6 +134,14 @@ def test_a_directory_is_replaced_by_several_processes_at_once(tmp_path):
     assert contents(tmp_path) == {"report"} and contents(tmp_path / "report") == {"new"}
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    message = f"Expected to write {tmp_path}/page. Received: .*No space left"
+    with pytest.raises(OSError, match=message), files.replacing(tmp_path / "page") as beside:
+        beside.symlink_to("/dev/full")
+        beside.write_text("text")
+    assert not contents(tmp_path)
+
+
 def test_a_directory_is_not_replaced_by_a_file(tmp_path):
     make_old(tmp_path / "result.json")
     with pytest.raises(IsADirectoryError, match=r"result\.json"):

@@ -38,6 +38,22 @@ def test_a_failure_that_cannot_be_recorded_is_told(tmp_path, command, full_disk)
     assert ended.out.count("No space left") == 2 and "(not recorded: " in ended.out
 
 
+def test_a_report_on_a_full_disk_says_that_the_runs_are_finished(runs, command, monkeypatch):
+    def full(*_):
+        with files.replacing(runs / "report.html") as beside:
+            beside.symlink_to("/dev/full")
+            beside.write_text("page")
+
+    monkeypatch.setattr(main.commands, "_report", full)
+    ended = command(*flags_of(TINY, runs))
+    assert ended.status == 2 and len(ended.splitlines()) == 1
+    assert ended.startswith(f"Expected to write {runs}/report.html. Received: ")
+    assert ended.endswith(
+        "No space left on device (1 runs are finished; --mode=report reports them)\n"
+    )
+    assert contents(runs) == {TINY.name}
+
+
 def test_a_run_whose_directory_is_removed_fails(tmp_path, command, at_step):
     run = tmp_path / TINY.name
     at_step(5, lambda: shutil.rmtree(run))

@@ -26,6 +26,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Args:
         path: A file or a directory that is to be made, in a directory that is there.
+
+    Raises:
+        OSError: If it cannot be written; the message names it.
     """
     clean(path.parent)
     own = path.with_name(f"{_HALF}{os.getpid()}-{secrets.token_hex(8)}")
@@ -34,6 +37,10 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         try:
             yield own / path.name
             _move(own / path.name, path, own / _OLD)
+        except OSError as error:
+            if error.filename is None:  # A full disk, say, which does not tell the file.
+                raise OSError(f"Expected to write {path}. Received: {error}") from error
+            raise
         finally:
             _settle(own)
 
