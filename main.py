@@ -5,25 +5,40 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 
 from absl import app, flags, logging
 
+# Shows what was written to a file, unless it is told first that all went well.
+_WATCH = 'read -r _ || cat "$0" >&2; rm -f "$0"'
+
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps what TensorFlow's C++ says on import from standard error."""
+    """Keeps what TensorFlow's C++ says on import from standard error, unless the import fails.
+
+    A process of its own shows it then: this one may have been aborted.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     original = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
+    number, path = tempfile.mkstemp()
+    with subprocess.Popen(
+        ["sh", "-c", _WATCH, path], stdin=subprocess.PIPE, start_new_session=True
+    ) as watch:
+        os.dup2(number, 2)
         try:
             yield
+            watch.stdin.write(b"imported\n")
+        except KeyboardInterrupt:
+            watch.stdin.write(b"interrupted\n")
+            raise
         finally:
             os.dup2(original, 2)
             os.close(original)
+            os.close(number)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The command line: a sweep on real images, and one line for every mistake."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -172,6 +174,30 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("Expected a rule, one of backprop")
     assert not list(tmp_path.iterdir())
+
+
+BROKEN = {
+    "raises": ("raise ImportError('no such symbol')", 1, "ImportError: no such symbol"),
+    "aborts": ("os.abort()", -signal.SIGABRT, "fatal: why"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_an_import_that_fails_has_said_is_shown(name, tmp_path):
+    end, status, last = BROKEN[name]
+    (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'fatal: why\\n')\n{end}\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "main.py", "--dry_run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert "fatal: why\n" in done.stderr and done.stderr.rstrip().endswith(last)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]
 
 
 def test_config_of_a_run_is_plain_json(sweep):
