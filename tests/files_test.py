@@ -123,7 +123,7 @@ def test_a_directory_survives_a_failure_while_it_is_replaced(tmp_path, monkeypat
         raise PermissionError("no")
 
     monkeypatch.setattr(pathlib.Path, "replace", fail)
-    with pytest.raises(PermissionError), files.replacing(path) as beside:
+    with pytest.raises(OSError, match=f"{path}. Received: no"), files.replacing(path) as beside:
         beside.mkdir()
     assert contents(tmp_path) == {"report"} and contents(path) == {"old"}
 

@@ -68,11 +68,16 @@ def _move(new: pathlib.Path, path: pathlib.Path, aside: pathlib.Path) -> None:
     if not new.is_dir():
         new.replace(path)
         return
-    with locks.claimed(path.with_name(f"{_HALF}move"), wait=True):  # One process at a time.
+    with _moving(path.parent):
         if path.is_dir():
             aside.mkdir()
             path.rename(aside / path.name)
         new.replace(path)
+
+
+def _moving(directory: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Lets one process at a time move what is in a directory: it is not there in between."""
+    return locks.claimed(directory / f"{_HALF}move", wait=True)
 
 
 def clean(directory: pathlib.Path) -> None:
@@ -89,8 +94,9 @@ def clean(directory: pathlib.Path) -> None:
 def _settle(own: pathlib.Path) -> None:
     """Puts back what was moved but not replaced, and removes everything else."""
     for old in own.glob(f"{_OLD}/*"):
-        if not os.path.lexists(own.parent / old.name):
-            old.rename(own.parent / old.name)
+        with _moving(own.parent):
+            if not os.path.lexists(own.parent / old.name):
+                old.rename(own.parent / old.name)
     for rest in own.glob("*"):
         if rest.name != locks.NAME:
             remove(rest)
