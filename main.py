@@ -5,25 +5,40 @@ import dataclasses
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 
 from absl import app, flags, logging
 
+# Shows what was written to a file, unless it is told first that all went well.
+_WATCH = 'read -r _ || cat "$0" >&2; rm -f "$0"'
+
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps what TensorFlow's C++ says on import from standard error."""
+    """Keeps what TensorFlow's C++ says on import from standard error, unless the import fails.
+
+    A process of its own shows it then: this one may have been aborted.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     original = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 2)
+    number, path = tempfile.mkstemp()
+    with subprocess.Popen(
+        ["sh", "-c", _WATCH, path], stdin=subprocess.PIPE, start_new_session=True
+    ) as watch:
+        os.dup2(number, 2)
         try:
             yield
+            watch.stdin.write(b"imported\n")
+        except KeyboardInterrupt:
+            watch.stdin.write(b"interrupted\n")
+            raise
         finally:
             os.dup2(original, 2)
             os.close(original)
+            os.close(number)
 
 
 @contextlib.contextmanager
@@ -50,7 +65,7 @@ def _interruptible(advice):
 
 
 with _interruptible("nothing was begun"), _quiet():
-    from wna_tf import commands, config, evaluation, executors, frozen, strategies, training
+    from wna_tf import commands, config, evaluation, executors, files, frozen, strategies, training
 
 FIELDS = dataclasses.fields(config.Config)
 FLAGS = flags.FLAGS
@@ -107,6 +122,10 @@ def execute(directory: pathlib.Path) -> int | None:
     return commands.train(configs, directory, FLAGS.executor, setup)
 
 
+def _flagfiles(argv: list[str]) -> str:
+    return " ".join(word for word in argv if "flagfile" in word)
+
+
 def run(argv: list[str]) -> None:
     """Parses the flags and does what they say.
 
@@ -116,8 +135,12 @@ def run(argv: list[str]) -> None:
         try:
             leftover = FLAGS(argv)[1:]
         except UnicodeDecodeError as error:
-            files = [word for word in argv if "flagfile" in word]
-            raise ValueError(f"Expected flagfiles of text. Received: {' '.join(files)}") from error
+            raise ValueError(f"Expected flagfiles of text. Received: {_flagfiles(argv)}") from error
+        except RecursionError as error:
+            raise ValueError(
+                "Expected flagfiles that do not include each other by the hundred. "
+                f"Received: {_flagfiles(argv)}"
+            ) from error
         if leftover:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
@@ -125,7 +148,7 @@ def run(argv: list[str]) -> None:
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
         with _interruptible(goes_on if FLAGS.mode == "train" else begins):
-            status = execute(pathlib.Path(FLAGS.run_dir))
+            status = execute(files.expand(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         print(" ".join(str(error).split()), file=sys.stderr)

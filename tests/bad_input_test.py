@@ -4,8 +4,8 @@ import ast
 import contextlib
 import json
 import os
-import pathlib
 import re
+import shutil
 import sys
 import zipfile
 
@@ -34,7 +34,7 @@ def test_every_row_of_the_table_names_a_test_that_there_is():
     for path in (ROOT / "tests").glob("*_test.py"):
         tree = ast.parse(path.read_text())
         known[path.stem] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert len(rows()) >= 40
+    assert len(rows()) >= 120
     for row in rows():
         wrong, happens, test = (cell.strip() for cell in row.strip("|").rsplit("|", 2))
         assert wrong and happens
@@ -51,12 +51,17 @@ FLAGS = {
     "nan_rate": ("--learning_rate=nan", "number above 0. Received: learning_rate=nan"),
     "infinite_rate": ("--learning_rate=1e400", "number above 0. Received: learning_rate=inf"),
     "nan_ridge": ("--ridge=nan", "number at least 0. Received: ridge=nan"),
-    "no_value": ("--width=", "Expected width to be an integer at least 1. Received: width=''"),
+    "no_value": ("--width=", "Expected width to be an integer from 1 to .* Received: width=''"),
     "trailing_comma": ("--rule=backprop,", "Expected a rule, .* Received: rule=''"),
     "separators": ("--rule=../../etc", r"Expected a rule, .* Received: rule='\.\./\.\./etc'"),
     "stride": ("--strides=1,0", r"Received: strides=\(1, 0\)"),
-    "seed": ("--seed=-1", "integer at least 0. Received: seed=-1"),
-    "huge_seed": ("--seed=99999999999999999999", "Seed must be between 0 and"),
+    "seed": ("--seed=-1", "integer from 0 to 4294967295. Received: seed=-1"),
+    "huge_seed": ("--seed=99999999999999999999", "integer from 0 to 4294967295. Received: seed=9"),
+    "huge_width": ("--width=9223372036854775808", "from 1 to 2147483647. Received: width=9223"),
+    "huge_stride": ("--strides=9223372036854775808", "from 1 to 2147483647 .* strides="),
+    "depth": ("--depth=400", "Expected depth to be an integer from 0 to 256. Received: depth=400"),
+    "planned_depth": ("--depth=1000000000 --dry_run", "from 0 to 256. Received: depth=1000000000"),
+    "blocks": ("--strides=" + ",".join(400 * "1"), "and at most 256 of them. Received: strides="),
     "precision": ("--precision=float16", "one of float32, mixed_bfloat16, float64. Received"),
     "jit": ("--jit_compile=maybe", "--jit_compile=maybe"),
     "strategy": ("--strategy=tpu", "--strategy=tpu"),
@@ -80,11 +85,19 @@ FLAGS = {
 def test_a_flag_ends_with_one_line_and_nothing_left_behind(name, tmp_path, command):
     flag, message = FLAGS[name]
     (tmp_path / "file").write_text("")
-    ended = command(f"--run_dir={tmp_path}/runs", "--epochs=1", flag.format(tmp_path))
+    ended = command(f"--run_dir={tmp_path}/runs", "--epochs=1", *flag.format(tmp_path).split())
     assert ended.status == 2
     (line,) = ended.splitlines()
     assert re.search(message, line), line
     assert contents(tmp_path) == {"file"}
+
+
+def test_a_chain_of_flagfiles_without_end_is_told(tmp_path, command):
+    for number in range(1500):
+        (tmp_path / f"{number}.flags").write_text(f"--flagfile={tmp_path}/{number + 1}.flags\n")
+    ended = command(f"--flagfile={tmp_path}/0.flags")
+    assert ended.status == 2 and len(ended.splitlines()) == 1
+    assert re.search(r"include each other by the hundred\. Received: .*/0\.flags", ended)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -95,81 +108,49 @@ def test_a_directory_without_permission_is_told(tmp_path, command):
     assert ended.startswith("Expected a directory that can be written to. Received: ")
 
 
-# Run directories that are damaged, or another run's.
+# What is in the way of what is written beside runs.
 
 
-def edit(**fields):
-    def change(path):
-        results.write_json(path, results.read_json(path) | fields)
-
-    return change
-
-
-def write(text):
-    return lambda path: path.write_bytes(text)
+def make(path, *names):
+    path.mkdir(parents=True)
+    for name in names:
+        (path / name).write_text("mine")
 
 
-DAMAGE = {
-    "other_width": ("config.json", edit(width=5), "of this configuration. .*, with width=5"),
-    "unknown_field": ("config.json", edit(colour=1), "fields of a configuration. .*colour in "),
-    "wrong_type": ("config.json", edit(strides=5), "Received: strides=5 in "),
-    "escaping_rule": ("config.json", edit(rule="../x"), r"with rule='\.\./x'"),
-    "no_config": ("config.json", pathlib.Path.unlink, "finished run. Received: .* has no "),
-    "half_config": ("config.json", write(b'{"rule": '), "Expected a JSON file. Received: "),
-    "half_result": ("result.json", write(b'{"train_'), "Expected a JSON file. Received: "),
-    "list_result": ("result.json", write(b"[1]"), "Expected a JSON object. Received: "),
-    "no_history": ("history.csv", pathlib.Path.unlink, "finished run. Received: .* has no "),
-    "empty_history": ("history.csv", write(b""), "a row for each epoch. Received: "),
-    "text_history": ("history.csv", write(b"epoch,loss\n1,low\n"), "CSV file of numbers. Rec"),
-    "short_history": ("history.csv", write(b"epoch,loss\n1\n"), "CSV file of numbers. Rec"),
-    "long_history": ("history.csv", write(b"epoch\n1,2,3\n"), "CSV file of numbers. Rec"),
-    "binary_history": ("history.csv", write(b"epoch\n\x00\xff\n"), "CSV file of numbers. Rec"),
+CHART = ("a.csv", "a.md", "a.png", "a.svg")
+ALIEN = {
+    "own_report": ("report", lambda path: make(path, "text.md")),
+    "own_figures": ("report", lambda path: make(path, *CHART, "b.png")),
+    "own_page": ("report.html", lambda path: path.write_text("<!doctype html><p>mine</p>")),
+    "page_directory": ("report.html", lambda path: make(path, "text.md")),
+    "link": ("report", lambda path: path.symlink_to(path.parent, target_is_directory=True)),
+    "broken_link": ("report.html", lambda path: path.symlink_to("nowhere")),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_run_is_named_and_left_as_it_is(name, runs, command):
-    file, damage, message = DAMAGE[name]
-    damage(runs / TINY.name / file)
-    before = contents(runs / TINY.name)
-    ended = command(*flags_of(TINY, runs))
+@pytest.mark.parametrize("name", ALIEN)
+def test_a_report_replaces_nothing_else_and_nothing_is_trained_before(name, tmp_path, command):
+    file, put = ALIEN[name]
+    put(tmp_path / file)
+    before = sorted(tmp_path.rglob("*"))
+    ended = command(*flags_of(TINY, tmp_path))
     assert (ended.status, ended.out) == (2, "")
     (line,) = ended.splitlines()
-    assert re.search(message, line) and file in line, line
-    assert contents(runs / TINY.name) == before and contents(runs) == {TINY.name}
+    expected = f"Expected a new .*, or one to replace. Received: {tmp_path}/{file}, which is"
+    assert re.match(expected, line)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):
-    (runs / TINY.name / results.RESULT).unlink()
-    edit(learning_rate=3.0)(runs / TINY.name / results.CONFIG)
-    ended = command(*flags_of(TINY, runs))
-    assert ended.status == 2 and ended.endswith(", with learning_rate=3.0\n")
-    with pytest.raises(ValueError, match="Expected the run directory of this configuration"):
-        training.train(TINY, runs / TINY.name)
-
-
-def test_a_run_without_its_result_is_trained_again(runs, command):
-    result = results.read_json(runs / TINY.name / results.RESULT)
-    (runs / TINY.name / results.RESULT).unlink()
-    assert command(*flags_of(TINY, runs)).status == 0
-    again = results.read_json(runs / TINY.name / results.RESULT)
-    assert again | {"seconds": 0} == result | {"seconds": 0}
-
-
-def test_a_run_without_its_model_is_named(runs, command):
-    (runs / TINY.name / results.MODEL).unlink()
-    for mode in ("export", "evaluate"):
-        ended = command(f"--mode={mode}", f"--run_dir={runs}")
-        assert ended.status == 2 and len(ended.splitlines()) == 1
-        assert ended.startswith("Expected a learner") and results.MODEL in ended
-
-
-def test_a_file_in_the_way_of_a_run_is_told_and_not_recorded(tmp_path, command):
-    (tmp_path / TINY.name).write_text("")
-    ended = command(*flags_of(TINY, tmp_path))
-    assert ended.status == 1
-    assert re.search("Failed: .*FileExistsError.* \\(not recorded: ", ended.out)
-    assert contents(tmp_path) == {TINY.name}
+@pytest.mark.parametrize("mode", ["evaluate", "export"])
+def test_evaluations_and_exports_replace_nothing_else(mode, runs, command, monkeypatch):
+    place = {"evaluate": "evaluation/digits_test", "export": "saved_model"}[mode]
+    other = shutil.copytree(runs / TINY.name, runs / "another")
+    make(runs / TINY.name / place, "evaluation.txt")
+    ended = command(f"--mode={mode}", f"--run_dir={runs}")
+    assert ended.status == 2 and ended.startswith("Expected a new directory for the ")
+    assert ended.endswith(f"Received: {runs / TINY.name / place}, which is something else\n")
+    assert contents(runs / TINY.name / place) == {"evaluation.txt"}
+    assert not (other / place).exists()  # Nor is anything else written.
 
 
 # What models may do.

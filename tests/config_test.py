@@ -40,6 +40,19 @@ def test_names_do_not_change_with_fields_at_their_defaults():
     assert Config(width=8, learning_rate=0.05).name.startswith("align_ada_width8_rate0.05_seed99_")
 
 
+def test_equal_configurations_have_equal_names_and_records():
+    for whole, same in [
+        (Config(learning_rate=2, ridge=3), Config(learning_rate=2.0, ridge=3.0)),
+        (Config(learning_rate=1, ridge=0), Config()),
+    ]:
+        assert whole == same and hash(whole) == hash(same)
+        assert whole.name == same.name
+        assert json.dumps(whole.to_dict()) == json.dumps(same.to_dict())
+    assert config.from_dict({"learning_rate": 2}).name == Config(learning_rate=2.0).name
+    # As the command line has always named it.
+    assert Config(learning_rate=2.0).name == "align_ada_width64_rate2_seed99_bc9a9812"
+
+
 def test_comma_lists_make_a_grid():
     grid = {
         name: config.parse(FIELDS[name], text)
@@ -64,11 +77,16 @@ def test_comma_lists_make_a_grid():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("width", 0, "width to be an integer at least 1. Received: width=0"),
+        ("width", 0, "width to be an integer from 1 to 2147483647. Received: width=0"),
+        ("width", 2**31, "from 1 to 2147483647. Received: width=2147483648"),
+        ("epochs", 10**20, "from 1 to 2147483647. Received: epochs=1"),
+        ("depth", 257, "depth to be an integer from 0 to 256. Received: depth=257"),
+        ("strides", 257 * (1,), r"2147483647 and at most 256 of them. Received: strides=\(1, 1"),
         ("width", True, "Received: width=True"),
         ("width", 2.0, "Received: width=2.0"),
         ("learning_rate", -1.0, "learning_rate to be a number above 0. Received"),
         ("learning_rate", float("nan"), "Received: learning_rate=nan"),
+        ("learning_rate", 10**400, "learning_rate to be a number above 0. Received"),
         ("strides", (), r"Received: strides=\(\)"),
         ("strides", (1, 0), r"Received: strides=\(1, 0\)"),
         ("optimizer", "lion", "optimizer to be one of sgd, adam. Received: optimizer='lion'"),

@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 
 import main
 from tests.command import TINY, Ended
-from wna_tf import callbacks, results, strategies, training
+from wna_tf import callbacks, files, strategies, training
 
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -76,7 +76,7 @@ def runs(finished, tmp_path):
 @pytest.fixture
 def full_disk(monkeypatch):
     """Lets writes of one file, by its name, meet a full disk."""
-    replacing = results.replacing
+    replacing = files.replacing
 
     def fill(name):
         @contextlib.contextmanager
@@ -86,7 +86,7 @@ def full_disk(monkeypatch):
                     beside.symlink_to("/dev/full")
                 yield beside
 
-        monkeypatch.setattr(results, "replacing", full)
+        monkeypatch.setattr(files, "replacing", full)
 
     return fill
 

@@ -17,7 +17,7 @@ import main
 import wna_tf
 from tests.conftest import SHARED
 from tests.image_folder_test import tree
-from wna_tf import evaluation, export, results, scores, training
+from wna_tf import evaluation, export, files, results, scores, training
 from wna_tf.config import Config
 
 KMNIST = SHARED / "data" / "tfds"
@@ -160,7 +160,7 @@ def test_other_data_is_evaluated_with_the_flags_and_defaults_for_it(tmp_path, ca
     tree(tmp_path / "others", classes=["cat", "dog"], size=5)
     command_line(f"--run_dir={run}", f"--data_dir={tmp_path}/others")
     assert "| cat" in capsys.readouterr().out
-    numbers = results.read_json(run / "evaluation" / "image_folder_test" / evaluation.RESULT)
+    numbers = files.read_json(run / "evaluation" / "image_folder_test" / evaluation.RESULT)
     assert numbers["examples"] == 10
     assert numbers["options"]["data_dir"] == f"{tmp_path}/others"
     config = Config(dataset="kmnist", data_dir="a", validation_size=7, data_limit=3, width=5)
@@ -187,7 +187,7 @@ def test_a_diverged_network_has_no_accuracy(runs, tmp_path, capsys):
     learner.save(run / results.MODEL)
     command_line(f"--run_dir={run}")
     assert "Diverged: the outputs of 297 of 297 examples are not" in capsys.readouterr().out
-    numbers = results.read_json(run / "evaluation" / "digits_test" / evaluation.RESULT)
+    numbers = files.read_json(run / "evaluation" / "digits_test" / evaluation.RESULT)
     assert numbers["not_finite"] == 297 and numbers["loss"] is None
     assert "accuracy" not in numbers
     assert len(list((run / "evaluation" / "digits_test").iterdir())) == 1

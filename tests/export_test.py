@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 
 import main
 import wna_tf
-from wna_tf import config, export, results, saved_model, training
+from wna_tf import config, export, files, results, saved_model, training
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((5, 8, 8, 1), dtype="float32")
@@ -191,7 +191,7 @@ def test_every_finished_run_is_exported(runs, capsys):
 
 def make_run(directory, model):
     directory.mkdir()
-    results.write_json(directory / results.RESULT, {})
+    files.write_json(directory / results.RESULT, {})
     if isinstance(model, bytes):
         (directory / results.MODEL).write_bytes(model)
     else:

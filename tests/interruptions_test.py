@@ -12,7 +12,7 @@ import pytest
 import main
 from tests.command import TINY, contents, flags_of
 from tests.conftest import ROOT
-from wna_tf import results
+from wna_tf import files, results
 
 
 @pytest.mark.parametrize("file", ["step-000000000006", results.MODEL])
@@ -23,7 +23,7 @@ def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, 
     assert (ended.status, len(ended.splitlines())) == (1, 1)
     assert ended.startswith("1 runs failed (see their failure.json): ")
     run = tmp_path / TINY.name
-    assert "No space left" in results.read_json(run / results.FAILURE)["error"]
+    assert "No space left" in files.read_json(run / results.FAILURE)["error"]
     assert not list(run.glob(".*"))
     full_disk(None)
     assert command(*flags).status == 0
@@ -38,13 +38,29 @@ def test_a_failure_that_cannot_be_recorded_is_told(tmp_path, command, full_disk)
     assert ended.out.count("No space left") == 2 and "(not recorded: " in ended.out
 
 
+def test_a_report_on_a_full_disk_says_that_the_runs_are_finished(runs, command, monkeypatch):
+    def full(*_):
+        with files.replacing(runs / "report.html") as beside:
+            beside.symlink_to("/dev/full")
+            beside.write_text("page")
+
+    monkeypatch.setattr(main.commands, "_report", full)
+    ended = command(*flags_of(TINY, runs))
+    assert ended.status == 2 and len(ended.splitlines()) == 1
+    assert ended.startswith(f"Expected to write {runs}/report.html. Received: ")
+    assert ended.endswith(
+        "No space left on device (1 runs are finished; --mode=report reports them)\n"
+    )
+    assert contents(runs) == {TINY.name}
+
+
 def test_a_run_whose_directory_is_removed_fails(tmp_path, command, at_step):
     run = tmp_path / TINY.name
     at_step(5, lambda: shutil.rmtree(run))
     ended = command(*flags_of(TINY, tmp_path, checkpoint_every=2))
     assert (ended.status, len(ended.splitlines())) == (1, 1)
     assert contents(run) == {results.CONFIG, results.FAILURE}
-    assert "No such file or directory" in results.read_json(run / results.FAILURE)["error"]
+    assert "No such file or directory" in files.read_json(run / results.FAILURE)["error"]
 
 
 def test_checkpoints_and_history_that_are_removed_are_written_again(

@@ -1,7 +1,9 @@
 """The command line: a sweep on real images, and one line for every mistake."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -97,7 +99,7 @@ MISTAKES = {
         "--diagnostics=conservation,conservation",
         "Received: diagnostics='conservation,conservation'",
     ),
-    "width": ("--width=16,0", "integer at least 1. Received: width=0"),
+    "width": ("--width=16,0", "integer from 1 to 2147483647. Received: width=0"),
     "width_text": ("--width=wide", "Expected width to be an integer.* Received: width='wide'"),
     "rate": ("--learning_rate=-1", "number above 0. Received: learning_rate=-1.0"),
     "limit": ("--data_limit=5000", "integer from 1 to 1200. Received: data_limit=5000"),
@@ -105,6 +107,11 @@ MISTAKES = {
     "checkpoint": ("--checkpoint_every=0", "integer at least 1. Received: checkpoint_every=0"),
     "validation": ("--validation_size=9999", "Received: validation_size=9999"),
     "data_dir": ("--data_dir=/no/such/place", "existing directory. Received: .*/no/such/place"),
+    "planned_data_dir": (
+        "--dry_run --data_dir=/no/such/place",
+        "existing directory. Received: .*/no/such/place",
+    ),
+    "home": ("--run_dir=~nobody_at_all/runs", "directory of a user. Received: ~nobody_at_all/runs"),
     "leftover": ("rule=backprop", "Expected flags alone.* Received: rule=backprop"),
     "flag": ("--widht=3", "Unknown command line flag 'widht'"),
     "mode": ("--mode=dance", "dance"),
@@ -117,11 +124,25 @@ MISTAKES = {
 def test_a_mistake_ends_with_one_line_and_nothing_left_behind(name, tmp_path, capsys):
     argument, message = MISTAKES[name]
     with pytest.raises(SystemExit) as exit_info:
-        run(f"--run_dir={tmp_path}/runs", "--epochs=1", argument)
+        run(f"--run_dir={tmp_path}/runs", "--epochs=1", *argument.split())
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(message, line)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_home_directory_is_meant_by_its_sign(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    flags = ["--data_dir=~/data", "--run_dir=~/runs", "--rule=backprop", "--width=4", "--epochs=1"]
+    run(*flags, "--dry_run")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "_width4_" in line)
+    run(*flags)
+    (finished,) = results.read_runs(tmp_path / "runs")
+    assert finished.directory.name in line
+    assert finished.config["data_dir"] == "~/data"  # As it was given, on whichever machine.
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
 
 
 def test_help_names_every_flag_with_its_default(capsys):
@@ -153,6 +174,30 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("Expected a rule, one of backprop")
     assert not list(tmp_path.iterdir())
+
+
+BROKEN = {
+    "raises": ("raise ImportError('no such symbol')", 1, "ImportError: no such symbol"),
+    "aborts": ("os.abort()", -signal.SIGABRT, "fatal: why"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_an_import_that_fails_has_said_is_shown(name, tmp_path):
+    end, status, last = BROKEN[name]
+    (tmp_path / "tensorflow.py").write_text(f"import os\nos.write(2, b'fatal: why\\n')\n{end}\n")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "main.py", "--dry_run"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert "fatal: why\n" in done.stderr and done.stderr.rstrip().endswith(last)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]
 
 
 def test_config_of_a_run_is_plain_json(sweep):

@@ -94,7 +94,8 @@ def test_the_same_runs_give_the_same_bytes(report, tmp_path):
     for path in files:
         assert path.read_bytes() == (tmp_path / "report" / path.name).read_bytes(), path.name
     first = (tmp_path / "report.html").read_bytes()
-    (tmp_path / "report" / "stale.png").touch()
+    for form in ("csv", "md", "png", "svg"):  # A chart of an earlier report.
+        (tmp_path / "report" / f"stale.{form}").touch()
     reporting.report(RUNS, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.html"]
@@ -119,6 +120,21 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+def test_a_report_replaces_a_report_but_no_file_of_others(tmp_path):
+    (tmp_path / "report").mkdir()
+    for _ in range(2):
+        reporting.report(RUNS, tmp_path)
+    # As pages began before.
+    before = ["<!doctype html>", '<html lang="en">', "<head>", '<meta charset="utf-8">']
+    before += ['<meta name="viewport" content="width=device-width, initial-scale=1">']
+    (tmp_path / "report.html").write_text("\n".join([*before, "<title>Report of 3 runs</title>"]))
+    reporting.report(RUNS, tmp_path)
+    (tmp_path / "report" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=f"Received: {tmp_path}/report, which is something else"):
+        reporting.report(RUNS, tmp_path)
+    assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
 
 
 def test_the_page_needs_nothing_else_and_lists_every_run(report):

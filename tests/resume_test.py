@@ -20,7 +20,7 @@ import tensorflow as tf
 
 import wna_tf
 from tests.conftest import ROOT
-from wna_tf import config, environment, results, resume, training
+from wna_tf import config, environment, files, results, resume, training
 from wna_tf.datasets import pipeline
 
 
@@ -201,7 +201,7 @@ def kill():
 
 def train(directory, moment=None):
     """Trains a run; kills the process in a batch, or before it has replaced a file."""
-    replacing = results.replacing
+    replacing = files.replacing
 
     @contextlib.contextmanager
     def deadly(path):
@@ -217,7 +217,7 @@ def train(directory, moment=None):
                 kill()
 
     if moment is not None:
-        results.replacing = deadly
+        files.replacing = deadly
         wna_tf.callbacks.Progress = Deadly
         Deadly.__name__ = "Progress"  # A checkpoint tells by the names whether callbacks are its.
     training.train(CONFIG, directory, training.Setup(checkpoint_every=2))
@@ -243,7 +243,7 @@ def bits(run):
         results.MODEL,
         results.RESULT,
     }
-    return arrays, rows, results.read_json(run / results.RESULT) | drop
+    return arrays, rows, files.read_json(run / results.RESULT) | drop
 
 
 def test_killed_in_a_batch_in_a_write_and_at_the_end(tmp_path):

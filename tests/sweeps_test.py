@@ -1,6 +1,7 @@
 """Sweeps: failures, plans, other processes and other executors."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from wna_tf import executors, locks, results, sweeps, training
+from wna_tf import executors, files, locks, results, sweeps, training
 from wna_tf.config import Config
 
 TINY = {"width": 4, "depth": 1, "epochs": 1, "data_limit": 20, "batch_size": 20}
@@ -34,7 +35,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsy
     runs, failures = sweeps.sweep(grid, tmp_path)
     assert [run.config["width"] for run in runs] == [4, 6]
     assert failures == {place: "MemoryError: no room for this"}
-    assert results.read_json(place / results.FAILURE)["error"] == failures[place]
+    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
     assert {path.name for path in place.iterdir()} == {results.CONFIG, results.FAILURE}
     assert "Failed:" in capsys.readouterr().out
 
@@ -67,7 +68,7 @@ def test_a_plan_tells_states_and_steps(tmp_path):
         Config(dataset="imagenet", epochs=1),
     ]
     (tmp_path / grid[1].name).mkdir()
-    results.write_json(tmp_path / grid[1].name / results.RESULT, {})
+    files.write_json(tmp_path / grid[1].name / results.RESULT, {})
     results.write_failure(tmp_path / grid[2].name, {}, "error", "")
     plan = sweeps.plan(grid, tmp_path)
     rows = [line.split(" | ")[1:3] for line in plan.splitlines()[2:6]]
@@ -156,9 +157,9 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
             return sweeps.BUSY
         place = directory / config.name
         place.mkdir()
-        for name in (results.CONFIG, results.RESULT):
-            results.write_json(place / name, {})
-        results.write_history(place / results.HISTORY, [{"epoch": 1}])
+        files.write_json(place / results.CONFIG, {})
+        files.write_json(place / results.RESULT, {"epochs": 1})
+        results.write_history(place / results.HISTORY, [{"epoch": 1, "seconds": 2}])
         return ""
 
     monkeypatch.setattr(sweeps, "attempt", attempt)
@@ -208,6 +209,29 @@ def test_ray_trains_what_this_process_trains(tmp_path):
     for ours, theirs in zip(here, there, strict=True):
         assert ours.config == theirs.config
         assert ours.result | {"seconds": 0} == theirs.result | {"seconds": 0}
+
+
+def test_a_worker_of_ray_that_is_killed_is_a_failed_run(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    attempt = sweeps.attempt
+
+    def deadly(config, directory, setup):
+        if config.rule == "backprop":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(config, directory, setup)
+
+    monkeypatch.setattr(sweeps, "attempt", deadly)
+    grid = make_grid()
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
+    try:
+        runs, failures = sweeps.sweep(grid, tmp_path, executor="ray")
+    finally:
+        ray.shutdown()
+    assert [run.config["rule"] for run in runs] == ["readout"]
+    place = tmp_path / grid[0].name
+    assert list(failures) == [place] and failures[place].startswith("Died: ")
+    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
+    assert results.state(place) == "failed"
 
 
 def test_an_executor_without_its_package_is_refused(monkeypatch):

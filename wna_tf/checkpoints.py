@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from wna_tf import results
+from wna_tf import files
 
 _FORMAT = b"wna_tf checkpoint 1\n"
 _KEPT = 2  # The last may be damaged.
@@ -62,7 +62,7 @@ def write(path: pathlib.Path, run: Mapping[str, Any], checkpoint: Checkpoint) ->
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    with results.replacing(path) as beside, beside.open("wb") as file:
+    with files.replacing(path) as beside, beside.open("wb") as file:
         file.writelines([_FORMAT, digest.digest(), *parts])
 
 

@@ -21,11 +21,22 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
 
     Returns:
         The status of the process: 1 if a run failed, else 0.
+
+    Raises:
+        ValueError: If something else is in the place of the report, or as of `sweeps.sweep`:
+            nothing is trained then.
+        OSError: If the report cannot be written.
     """
+    reporting.check_own(directory)
     with strategies.chief_alone_prints(strategies.get(setup.strategy)):
         runs, failures = sweeps.sweep(configs, directory, executor, setup)
         if runs:
-            _report(runs, directory)
+            try:
+                _report(runs, directory)
+            except OSError as error:
+                raise OSError(
+                    f"{error} ({len(runs)} runs are finished; --mode=report reports them)"
+                ) from error
     if failures:
         names = ", ".join(path.name for path in failures)
         print(f"{len(failures)} runs failed (see their failure.json): {names}", file=sys.stderr)

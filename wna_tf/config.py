@@ -4,9 +4,13 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
+import sys
 from collections.abc import Mapping
 from typing import Any
+
+_LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
+# Keras goes through a network by recursion, three layers a block, and Python ends it at 1,000.
+_MOST_BLOCKS = 256
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -15,12 +19,14 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
     Args:
         default: Its default; a field whose default is None may stay None.
         help: One line.
-        **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum` and
-            `above` (bounds, inclusive and exclusive), `choices`, `grid` (whether a comma list of
-            values makes a grid of runs), `many` (whether the value is a tuple,
-            which may be empty if the default is).
+        **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum`,
+            `maximum` (of integers) and `above` (bounds, the last exclusive), `choices`, `grid`
+            (whether a comma list of values makes a grid of runs), `many` (whether the value is a
+            tuple, which may be empty if the default is), `most` (how many values it may have).
     """
     metadata.setdefault("kind", type(default))
+    if metadata["kind"] is int:
+        metadata.setdefault("maximum", _LARGEST)
     return dataclasses.field(default=default, metadata={"help": help} | metadata)
 
 
@@ -53,9 +59,14 @@ class Config:
     )
     model: str = _option("mlp", "network")
     width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
-    depth: int = _option(3, "hidden blocks of an mlp", minimum=0)
+    depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS)
     strides: tuple[int, ...] = _option(
-        (1, 2, 2), "stride of each block of a cnn", kind=int, minimum=1, many=True
+        (1, 2, 2),
+        "stride of each block of a cnn",
+        kind=int,
+        minimum=1,
+        many=True,
+        most=_MOST_BLOCKS,
     )
     parameterization: str = _option(
         "ntk", "size of weights and outputs", choices=("ntk", "standard")
@@ -86,7 +97,11 @@ class Config:
     epochs: int = _option(10, "passes over the training data", minimum=1)
     diagnostics: tuple[str, ...] = _option((), "what to measure each epoch", kind=str, many=True)
     seed: int = _option(
-        99, "seed of weights, feedback weights and data order", minimum=0, grid=True
+        99,
+        "seed of weights, feedback weights and data order",
+        minimum=0,
+        maximum=2**32 - 1,
+        grid=True,
     )
 
     def __post_init__(self):
@@ -95,6 +110,8 @@ class Config:
             if not (value is None and field.default is None):
                 values = value if field.metadata.get("many") else (value,)
                 _check(field, value, values)
+                if field.metadata["kind"] is float:  # Equal configurations have equal records.
+                    object.__setattr__(self, field.name, float(value))
 
     @property
     def name(self) -> str:
@@ -179,9 +196,14 @@ def _describe(field: dataclasses.Field) -> str:
     if "choices" in metadata:
         return f"one of {', '.join(metadata['choices'])}"
     noun = {int: "an integer", float: "a number", bool: "true or false", str: "a name"}
-    bounds = [f"at least {metadata['minimum']}"] if "minimum" in metadata else []
-    bounds += [f"above {metadata['above']}"] if "above" in metadata else []
-    return " ".join([noun[metadata["kind"]], *bounds])
+    told = [noun[metadata["kind"]]]
+    if "maximum" in metadata:
+        told.append(f"from {metadata['minimum']} to {metadata['maximum']}")
+    elif "minimum" in metadata:
+        told.append(f"at least {metadata['minimum']}")
+    told += [f"above {metadata['above']}"] if "above" in metadata else []
+    told += [f"and at most {metadata['most']} of them"] if "most" in metadata else []
+    return " ".join(told)
 
 
 def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
@@ -193,16 +215,19 @@ def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
             return False
         if not isinstance(item, (int, float) if kind is float else kind):
             return False
-        if kind is float and not math.isfinite(item):
+        if kind is float and not abs(item) <= sys.float_info.max:  # An integer may be larger.
             return False
         if "choices" in metadata and item not in metadata["choices"]:
             return False
-        return not ("minimum" in metadata and item < metadata["minimum"]) and not (
-            "above" in metadata and item <= metadata["above"]
+        return not (
+            ("minimum" in metadata and item < metadata["minimum"])
+            or ("maximum" in metadata and item > metadata["maximum"])
+            or ("above" in metadata and item <= metadata["above"])
         )
 
     is_missing = not values and field.default != ()
-    if is_missing or not isinstance(values, tuple) or not all(map(is_valid, values)):
+    is_list = isinstance(values, tuple) and len(values) <= metadata.get("most", len(values))
+    if is_missing or not is_list or not all(map(is_valid, values)):
         raise ValueError(
             f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
         )

@@ -1,6 +1,5 @@
 """Evaluation of finished runs and of SavedModels, on any data set."""
 
-import csv
 import dataclasses
 import math
 import pathlib
@@ -11,7 +10,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, environment, export, losses, results, saved_model, scores, training
+from wna_tf import (
+    datasets,
+    environment,
+    export,
+    files,
+    losses,
+    results,
+    saved_model,
+    scores,
+    training,
+)
 from wna_tf.config import Config
 from wna_tf.datasets import Data
 from wna_tf.reporting import tables
@@ -70,7 +79,8 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If there is no such directory, nothing finished in it, or no data.
-        ValueError: If a model cannot be read, or does not fit the data.
+        ValueError: If a model cannot be read, or does not fit the data, or if something else is
+            where an evaluation would be: nothing is evaluated then.
         OSError: If the evaluation cannot be written.
     """
     given = dict(given or {})
@@ -85,15 +95,17 @@ def evaluate(
                 "Expected a data set by its name, since a SavedModel has none of its own. "
                 f"Received: {directory} alone"
             )
-        place = directory.with_name(f"{directory.name}_evaluation")
-        served = saved_model.read(directory)
-        return [_evaluate(directory, served, dataclasses.replace(Config(), **given), split, place)]
-    evaluations = []
+        config = dataclasses.replace(Config(), **given)
+        place = _place(directory.with_name(f"{directory.name}_evaluation"), config, split)
+        return [_evaluate(directory, saved_model.read(directory), config, split, place)]
+    planned = []
     for run in results.finished_runs(directory):
-        keras.backend.clear_session()  # The run before leaves its graphs.
         config = _override(training.read_config(run), given)
-        path = run / results.MODEL
-        evaluations.append(_evaluate(path, _serve(run), config, split, run / "evaluation"))
+        planned.append((run, config, _place(run / "evaluation", config, split)))
+    evaluations = []
+    for run, config, place in planned:
+        keras.backend.clear_session()  # The run before leaves its graphs.
+        evaluations.append(_evaluate(run / results.MODEL, _serve(run), config, split, place))
     return evaluations
 
 
@@ -150,6 +162,24 @@ def _override(config: Config, given: dict[str, Any]) -> Config:
     return dataclasses.replace(config, **given)
 
 
+def _place(parent: pathlib.Path, config: Config, split: str) -> pathlib.Path:
+    """Returns the directory of an evaluation, where nothing else may be."""
+    place = parent / f"{config.dataset}_{split}"
+    files.check_own(place, _is_evaluation, "directory for the evaluation")
+    return place
+
+
+def _is_evaluation(directory: pathlib.Path) -> bool:
+    """Returns whether a directory is an evaluation, and has no file of somebody else."""
+    written = {RESULT, "classes.md"} | {
+        f"{name}.{form}"
+        for name in ("confusion", "errors", "predictions")
+        for form in ("csv", "npz", "png", "svg")
+    }
+    names = {path.name for path in directory.glob("*")}
+    return RESULT in names and names <= written
+
+
 def _serve(run: pathlib.Path) -> Served:
     """Returns what a run has learned, as a function."""
     learner = export.load(run)
@@ -170,7 +200,7 @@ def _evaluate(
             f"for training). Received: {config.dataset}"
         )
     _check_fit(model, served, config.dataset, data)
-    results.make_directory(place)  # Before the work: it may take long.
+    files.make_directory(place.parent)  # Before the work: it may take long.
     with datasets.named_errors():
         pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
     targets, outputs = (np.concatenate(part) for part in zip(*pairs, strict=True))
@@ -185,15 +215,14 @@ def _evaluate(
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
     }
-    directory = place / f"{config.dataset}_{split}"
-    with results.replacing(directory) as beside:
+    with files.replacing(place) as beside:
         beside.mkdir()
         if not numbers["not_finite"]:
             write = _write_classes if data.num_classes else _write_sequences
             title = f"{_name(model)}\n{config.dataset}, {split}"
             numbers |= write(beside, targets, outputs, data, title)
-        results.write_json(beside / RESULT, numbers)
-    return Evaluation(directory, numbers)
+        files.write_json(beside / RESULT, numbers)
+    return Evaluation(place, numbers)
 
 
 def _check_fit(model: pathlib.Path, served: Served, dataset: str, data: Data) -> None:
@@ -219,7 +248,7 @@ def _write_classes(
     confusion = scores.confusion_matrix(labels, predictions, len(names))
     classes = scores.by_class(confusion)
     (directory / "classes.md").write_text(scores.class_table(classes, names) + "\n")
-    _write_csv(
+    files.write_csv(
         directory / "confusion.csv",
         ["class", *names],
         ([name, *row] for name, row in zip(names, confusion, strict=True)),
@@ -231,7 +260,7 @@ def _write_classes(
             directory / "predictions.npz", label=labels, prediction=predictions, score=outputs
         )
     else:
-        _write_csv(
+        files.write_csv(
             directory / "predictions.csv",
             ["index", "label", "prediction", *(f"score {name}" for name in names)],
             (
@@ -258,7 +287,7 @@ def _write_sequences(
     """Writes the files about sequences [batch, time, outputs], and returns numbers."""
     errors = np.mean((outputs - targets) ** 2, (0, 2))
     guess = np.mean((targets - targets.mean()) ** 2, (0, 2))
-    _write_csv(
+    files.write_csv(
         directory / "errors.csv",
         ["step", "mean squared error", "of guessing the mean"],
         zip(range(len(errors)), errors, guess, strict=True),
@@ -270,13 +299,6 @@ def _write_sequences(
         "mean_squared_error": float(errors.mean()),
         "chance": data.chance,
     }
-
-
-def _write_csv(path: pathlib.Path, head: list[str], rows: Any) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
 
 
 def _count_not_finite(outputs: np.ndarray) -> int:

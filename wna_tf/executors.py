@@ -7,8 +7,13 @@ from typing import Any
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any]]]
 """`executor(function, items)` yields `(item, function(item))` in the order of completion.
 
-An item is taken when there is room for it, so that what makes the items sees the progress.
+Where the process of the function died, a `Died` takes the place of what it returns. An item is
+taken when there is room for it, so that what makes the items sees the progress.
 """
+
+
+class Died(Exception):  # noqa: N818 - what became of a process
+    """The process that trained a run ended before it could say why."""
 
 
 def local(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
@@ -44,7 +49,11 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
             if not pending:
                 return
             (done,), _ = ray.wait(list(pending))
-            yield pending.pop(done), ray.get(done)
+            try:
+                outcome = ray.get(done)
+            except ray.exceptions.RayError as error:  # Killed, out of memory, its machine lost.
+                outcome = Died(str(error))
+            yield pending.pop(done), outcome
     finally:
         if started:
             ray.shutdown()

@@ -7,7 +7,7 @@ import keras
 
 from wna_tf import results
 from wna_tf.learner import Learner
-from wna_tf.saved_model import first_line
+from wna_tf.saved_model import check_own, first_line
 
 SAVED_MODEL = "saved_model"
 
@@ -52,8 +52,11 @@ def export(directory: pathlib.Path) -> list[pathlib.Path]:
         ValueError: If a run's model cannot be read, or its `saved_model/` is something else.
         OSError: If it cannot be written.
     """
+    runs = results.finished_runs(directory)
+    for run in runs:
+        check_own((run / SAVED_MODEL).resolve())
     written = []
-    for run in results.finished_runs(directory):
+    for run in runs:
         keras.backend.clear_session()  # The run before leaves its graphs.
         load(run).export(run / SAVED_MODEL)
         written.append(run / SAVED_MODEL)

@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-_LOCK = ".lock"
+NAME = ".lock"  # Of the file in a directory that is claimed.
 _ATTEMPTS = 100
 
 
@@ -21,7 +21,7 @@ class Busy(BlockingIOError):  # noqa: N818 - a state, not a mistake
 
 
 @contextlib.contextmanager
-def claimed(directory: pathlib.Path) -> Iterator[None]:
+def claimed(directory: pathlib.Path, wait: bool = False) -> Iterator[None]:
     """Makes a directory and keeps other processes out of it.
 
     The lock is the operating system's, so that it ends with the process, however that ends. What
@@ -29,17 +29,18 @@ def claimed(directory: pathlib.Path) -> Iterator[None]:
 
     Args:
         directory: The directory, which every process must claim by this function.
+        wait: Whether to wait for the process that has claimed it.
 
     Raises:
-        Busy: If another process has claimed it.
+        Busy: If another process has claimed it, and is not waited for.
     """
     missing = [path for path in directory.parents if not path.exists()]
     try:
-        with _lock(directory):
+        with _lock(directory, wait):
             try:
                 yield
             finally:
-                (directory / _LOCK).unlink(missing_ok=True)  # By its holder alone.
+                (directory / NAME).unlink(missing_ok=True)  # By its holder alone.
     finally:
         with contextlib.suppress(OSError):  # Not empty, or somebody else's by now.
             for path in (directory, *missing):
@@ -47,21 +48,21 @@ def claimed(directory: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(directory: pathlib.Path) -> Iterator[None]:
+def _lock(directory: pathlib.Path, wait: bool) -> Iterator[None]:
     for attempt in itertools.count(1):
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            file = (directory / _LOCK).open("a")
+            file = (directory / NAME).open("a")
         except (FileExistsError, FileNotFoundError):  # Its last holder removed it just now,
             if attempt == _ATTEMPTS:  # unless a file is in the way.
                 raise
             continue
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 raise Busy(directory) from None
-            if _is_at(file.fileno(), directory / _LOCK):
+            if _is_at(file.fileno(), directory / NAME):
                 yield
                 return
 

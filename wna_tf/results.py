@@ -1,14 +1,16 @@
 """Run directories: what a run writes and a report reads, each file whole or not at all."""
 
-import contextlib
 import csv
 import dataclasses
-import json
-import os
+import io
 import pathlib
+import reprlib
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from wna_tf import files
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -16,6 +18,7 @@ RESULT = "result.json"
 MODEL = "model.keras"
 FAILURE = "failure.json"
 CHECKPOINTS = "checkpoints"  # A directory, there until the run is finished.
+_PARTS = ("chance", "examples")  # Of a result: numbers by name.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,79 +38,18 @@ class Run:
     history: list[dict[str, float]]
 
 
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` when that succeeded.
-
-    Args:
-        path: A file or a directory that is to be made; what is there is replaced.
-    """
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield beside
-        if path.is_dir():
-            shutil.rmtree(path)
-        beside.replace(path)
-    finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        else:
-            beside.unlink(missing_ok=True)
-
-
-def make_directory(path: pathlib.Path) -> None:
-    """Makes a directory to write to, and those that it is in.
-
-    Raises:
-        OSError: If it cannot be made or written to.
-    """
-    reason = "no permission"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror
-    if not (path.is_dir() and os.access(path, os.W_OK)):
-        raise OSError(f"Expected a directory that can be written to. Received: {path}: {reason}")
-
-
 def clean(directory: pathlib.Path) -> None:
-    """Removes what a killed process was replacing, and the checkpoints of a finished run."""
-    for path in directory.glob(".[0-9]*-*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Removes what a killed process was writing, and the checkpoints of a finished run."""
+    files.clean(directory)
     if state(directory) == "finished":
         shutil.rmtree(directory / CHECKPOINTS, ignore_errors=True)
 
 
-def write_json(path: pathlib.Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file atomically."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        ValueError: If it is damaged; the message names it.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"Expected a JSON file. Received: {path}: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"Expected a JSON object. Received: {path}")
-    return values
-
-
 def write_history(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
     """Writes the history atomically as CSV, a row an epoch."""
-    with replacing(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    with files.replacing(path) as beside:
+        files.write_csv(beside, head, ([row.get(key, "") for key in head] for row in rows))
 
 
 def read_history(path: pathlib.Path) -> list[dict[str, float]]:
@@ -117,15 +59,17 @@ def read_history(path: pathlib.Path) -> list[dict[str, float]]:
         ValueError: If it is damaged; the message names it.
     """
     try:
-        with path.open(newline="") as file:
-            rows = [
-                {key: float(value) for key, value in row.items() if value != ""}
-                for row in csv.DictReader(file)
-            ]
+        text = path.read_bytes().decode()
+        rows = [
+            {key: float(value) for key, value in row.items() if value != ""}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
     except (ValueError, TypeError, csv.Error) as error:  # A TypeError where a row has no end.
         raise ValueError(f"Expected a CSV file of numbers. Received: {path}: {error}") from error
     if not rows:
         raise ValueError(f"Expected a row for each epoch. Received: {path}, which has none")
+    if not text.endswith("\n"):
+        raise ValueError(f"Expected a CSV file of whole lines. Received: {path}, which is cut off")
     return rows
 
 
@@ -149,8 +93,8 @@ def write_failure(
         details: Where it happened.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CONFIG, config)
-    write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
+    files.write_json(directory / CONFIG, config)
+    files.write_json(directory / FAILURE, {"error": error, "details": details.splitlines()})
 
 
 def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -184,12 +128,64 @@ def read_run(directory: pathlib.Path) -> Run:
     for name in (CONFIG, RESULT, HISTORY):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"Expected a finished run. Received: {directory} has no {name}")
-    return Run(
+    run = Run(
         directory,
-        read_json(directory / CONFIG),
-        read_json(directory / RESULT),
+        files.read_json(directory / CONFIG),
+        files.read_json(directory / RESULT),
         read_history(directory / HISTORY),
     )
+    _check_values(directory / CONFIG, run.config, _is_field)
+    _check_values(directory / RESULT, run.result, _is_result)
+    epochs = run.result.get("epochs")
+    if epochs is None:
+        raise ValueError(f"Expected the number of epochs. Received: {directory / RESULT}")
+    if [row.get("epoch") for row in run.history] != list(range(1, len(run.history) + 1)) or not all(
+        "seconds" in row for row in run.history
+    ):
+        raise ValueError(
+            "Expected the columns epoch, which counts from 1, and seconds. "
+            f"Received: {directory / HISTORY}"
+        )
+    if len(run.history) != epochs:
+        raise ValueError(
+            f"Expected a row for each of {epochs} epochs, as {RESULT} says. "
+            f"Received: {directory / HISTORY}, which has {len(run.history)}"
+        )
+    return run
+
+
+def _check_values(
+    path: pathlib.Path, values: Mapping[str, Any], is_valid: Callable[[str, Any], bool]
+) -> None:
+    """Raises a ValueError, which names the file and one of them, unless all values are valid."""
+    for name, value in values.items():
+        if not is_valid(name, value):
+            raise ValueError(
+                f"Expected values as a run writes them. Received: {path}, "
+                f"with {name}={reprlib.repr(value)}"
+            )
+
+
+def _is_field(name: str, value: Any) -> bool:
+    """Returns whether a value may be that of a field of a configuration."""
+    values = value if isinstance(value, list) else [value]
+    return all(item is None or isinstance(item, (bool, str)) or _is_number(item) for item in values)
+
+
+def _is_result(name: str, value: Any) -> bool:
+    """Returns whether a value may be that of a result."""
+    if name == "versions":
+        return isinstance(value, dict)
+    if name in _PARTS or (name == "diverged" and value is not None):
+        return isinstance(value, dict) and all(map(_is_number, value.values()))
+    return value is None or _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    """Returns whether a value is a number that a float can be."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # An integer may be larger, and NaN is not.
 
 
 def read_runs(directory: pathlib.Path) -> list[Run]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from wna_tf import results
+from wna_tf import files
 
 SIGNATURE = "serving_default"
 OUTPUT = "logits"
@@ -46,12 +46,8 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
         ValueError: If `directory` is something else than a SavedModel or an empty directory.
         OSError: If it cannot be written.
     """
-    directory = pathlib.Path(directory).expanduser().resolve()
-    if directory.exists() and not is_saved_model(directory) and not _is_empty(directory):
-        raise ValueError(
-            "Expected a new directory for the SavedModel, or one to replace. "
-            f"Received: {directory}, which is something else"
-        )
+    directory = files.expand(directory).resolve()
+    check_own(directory)
     names = _output_names(network)
     specs = [
         tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=_identifier(x.name))
@@ -66,8 +62,8 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
     # Of all variables those that it reads, each once: Keras's archive would hold them twice.
     variables = list(serve.get_concrete_function().graph.variables)
     archive = tf.train.Checkpoint(serve=serve, variables=variables)
-    results.make_directory(directory.parent)
-    with results.replacing(directory) as beside:
+    files.make_directory(directory.parent)
+    with files.replacing(directory) as beside:
         try:
             signatures = {"serve": serve, SIGNATURE: serve}
             tf.saved_model.save(archive, str(beside), signatures=signatures)
@@ -75,6 +71,11 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
             raise OSError(
                 f"Expected to write a SavedModel. Received: {directory}: {first_line(error)}"
             ) from error
+
+
+def check_own(directory: pathlib.Path) -> None:
+    """Raises a ValueError if something else than a SavedModel is in the way of one."""
+    files.check_own(directory, is_saved_model, "directory for the SavedModel")
 
 
 def is_saved_model(directory: pathlib.Path) -> bool:
@@ -149,10 +150,6 @@ def _output_names(network: keras.Model) -> list[str]:
 
 def _identifier(name: str) -> str:
     return re.sub(r"\W", "_", name)
-
-
-def _is_empty(directory: pathlib.Path) -> bool:
-    return directory.is_dir() and not any(directory.iterdir())
 
 
 def first_line(error: Exception) -> str:

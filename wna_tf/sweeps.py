@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from wna_tf import costs, executors, frozen, locks, results, rules, strategies, training
+from wna_tf import costs, executors, files, frozen, locks, results, rules, strategies, training
 from wna_tf.config import Config
 from wna_tf.training import Setup
 
@@ -72,13 +72,15 @@ def sweep(
     pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
     if pending:
         _try(pending, setup)
-        results.make_directory(directory)
+        files.make_directory(directory)
     progress = Progress(len(configs), pending)
     function = functools.partial(attempt, directory=directory, setup=setup)
     failures = {}
     while pending:
         busy = []
         for config, failure in execute(function, progress.announce(pending, directory)):
+            if isinstance(failure, executors.Died):
+                failure = _record(failure, config, directory, setup)
             if failure == BUSY:
                 busy.append(config)
                 continue
@@ -123,20 +125,26 @@ def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> s
     Returns:
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
-    place = directory / config.name
     try:
-        training.train(config, place, setup)
+        training.train(config, directory / config.name, setup)
     except locks.Busy:
         return BUSY
     except Exception as error:  # A failure of any kind must not end the sweep.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        try:
-            with strategies.writable(strategies.get(setup.strategy), place) as own:
-                results.write_failure(own, config.to_dict(), reason, traceback.format_exc())
-        except OSError as unwritten:  # A full disk, say.
-            reason += f" (not recorded: {unwritten})"
-        return reason
+        return _record(error, config, directory, setup)
     return ""
+
+
+def _record(error: Exception, config: Config, directory: pathlib.Path, setup: Setup) -> str:
+    """Records the failure of a run, and returns why it failed."""
+    place = directory / config.name
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    details = "".join(traceback.format_exception(error))
+    try:
+        with strategies.writable(strategies.get(setup.strategy), place) as own:
+            results.write_failure(own, config.to_dict(), reason, details)
+    except OSError as unwritten:  # A full disk, say.
+        reason += f" (not recorded: {unwritten})"
+    return reason
 
 
 class Progress:

@@ -16,6 +16,7 @@ from wna_tf import (
     credit,
     datasets,
     environment,
+    files,
     frozen,
     locks,
     losses,
@@ -100,7 +101,7 @@ def read_config(directory: pathlib.Path) -> Config:
         ValueError: If its file is damaged, or no configuration; the message names it.
     """
     path = directory / results.CONFIG
-    values = results.read_json(path)
+    values = files.read_json(path)
     try:
         return configs.from_dict(values)
     except ValueError as error:
@@ -291,7 +292,7 @@ def _train(
     if setup.cache_frozen:
         data = _cache(learner, data, setup.cache_gigabytes)
     (directory / results.FAILURE).unlink(missing_ok=True)
-    results.write_json(directory / results.CONFIG, config.to_dict())
+    files.write_json(directory / results.CONFIG, config.to_dict())
     history = callbacks.HistoryFile(directory / results.HISTORY)
     divergence = callbacks.Divergence()
     with datasets.named_errors():
@@ -313,9 +314,9 @@ def _train(
         )
         test = learner.evaluate(data.test, verbose=0, return_dict=True)
     seconds = history.seconds
-    with results.replacing(directory / results.MODEL) as beside:
+    with files.replacing(directory / results.MODEL) as beside:
         learner.save(beside)
-    results.write_json(
+    files.write_json(
         directory / results.RESULT,
         _summarize(history.rows, test)
         | {"diverged": divergence.found}

@@ -1,7 +1,6 @@
 """Data sets as batches, by name: `wna_tf.datasets.load("digits")`."""
 
 import os
-import pathlib
 
 from wna_tf.datasets import (
     add,
@@ -87,9 +86,11 @@ def training_size(
 
     Raises:
         ValueError: If neither is known.
+        FileNotFoundError: If `data_dir` is not a directory.
     """
     dataset = _DATASETS[name]
-    files = data_dir and count_files(pathlib.Path(data_dir) / "train")
+    data_dir = Options(data_dir=data_dir).data_dir
+    files = data_dir and count_files(data_dir / "train")
     size = files or dataset.TRAINING_SIZE
     if size is None:
         raise ValueError(
@@ -156,7 +157,7 @@ def load(
     check(name)
     dataset = _DATASETS[name]
     options = Options(
-        data_dir=None if data_dir is None else pathlib.Path(data_dir).expanduser(),
+        data_dir=data_dir,
         seed=seed,
         image_size=image_size,
         skip_corrupt=skip_corrupt,

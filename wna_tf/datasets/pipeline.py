@@ -3,13 +3,15 @@
 import dataclasses
 import math
 import numbers
-import pathlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
+
+from wna_tf import files
 
 # Batches that are fetched at a time: more would hold more memory, and one leaves processors idle
 # while the last files of a batch are decoded.
@@ -100,7 +102,8 @@ class Options:
     """What a data set's `load` may be told; each takes what concerns it.
 
     Attributes:
-        data_dir: Existing directory of the data sets that are kept on disk, or None.
+        data_dir: Existing directory of the data sets that are kept on disk, or None. Here ~ is
+            replaced, so that records of runs keep what the user has written.
         seed: Seed of generated examples.
         image_size: Height and width of images of files, or None.
         skip_corrupt: Whether files that cannot be decoded are left out rather than refused.
@@ -110,7 +113,7 @@ class Options:
         FileNotFoundError: If `data_dir` is not a directory.
     """
 
-    data_dir: pathlib.Path | None = None
+    data_dir: str | os.PathLike | None = None
     seed: int = 0
     image_size: int | None = None
     skip_corrupt: bool = False
@@ -124,11 +127,13 @@ class Options:
                 "Expected skip_corrupt to be True or False. "
                 f"Received: skip_corrupt={self.skip_corrupt!r}"
             )
-        if self.data_dir is not None and not self.data_dir.is_dir():
-            raise FileNotFoundError(
-                "Expected data_dir to be an existing directory. "
-                f"Received: data_dir={str(self.data_dir)!r}"
-            )
+        if self.data_dir is not None:
+            object.__setattr__(self, "data_dir", files.expand(self.data_dir))
+            if not self.data_dir.is_dir():
+                raise FileNotFoundError(
+                    "Expected data_dir to be an existing directory. "
+                    f"Received: data_dir={str(self.data_dir)!r}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,8 @@ def complete(runs: Sequence[results.Run]) -> list[results.Run]:
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     names = dict.fromkeys(name for run in runs for name in run.config)
     is_limited = any(run.config.get("data_limit") is not None for run in runs)
-    sizes = [run.result["examples"]["train"] for run in runs if "examples" in run.result]
+    known = [run.result.get("examples", {}).get("train") for run in runs]
+    sizes = [size for size in known if size is not None]
 
     def config(run: results.Run) -> dict[str, Any]:
         values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ td, th { border-bottom: 1px solid var(--line); padding: .2rem .7rem; text-align:
   white-space: nowrap; }
 summary { cursor: pointer; }
 """
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Report of """
 _MANY_ROWS = 40
 _OUTCOMES = (
     "train_accuracy",
@@ -62,10 +69,7 @@ def render(
     )
     return "\n".join(
         [
-            "<!doctype html>",
-            '<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>Report of {len(runs)} runs</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
+            f"{_HEAD}{len(runs)} runs</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>Report of {len(runs)} runs</h1>\n<p>{summary}</p>",
             "<p>Numbers are means over seeds, ± and bars and bands their standard deviation; for "
             "one seed ± is a standard error, where one is known. Runs that diverged are "
@@ -78,6 +82,14 @@ def render(
             "</body>\n</html>\n",
         ]
     )
+
+
+def is_page(path: pathlib.Path) -> bool:
+    """Returns whether a file is a page that `render` made."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) == _HEAD.encode()
 
 
 def _section(exhibit: "Exhibit") -> str:

@@ -5,11 +5,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from wna_tf import results
+from wna_tf import files, results
 from wna_tf.reporting import exhibits, fields, figures, measures, page, tables
 from wna_tf.reporting.charts import Chart
 
 FOLDER = "report"
+_FORMS = (".csv", ".md", ".png", ".svg")
 
 
 class Exhibit(NamedTuple):
@@ -43,16 +44,17 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
         The exhibits; the first shows the main result.
 
     Raises:
-        ValueError: If there is no run.
+        ValueError: If there is no run, or something else in the place of the report.
     """
     if not runs:
         raise ValueError(f"Expected a finished run to report. Received: {directory}")
+    check_own(directory)
     failed = _failed(directory)
     known = fields.complete([*runs, *failed])
     finished = [run for run in known if run.result.keys() != {"error"}]
     varying = fields.varying([run.config for run in known])
     made = []
-    with results.replacing(directory / FOLDER) as beside:
+    with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
         for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
             own = [run for run in finished if measures.main(run) == name]
@@ -60,9 +62,21 @@ def report(runs: Sequence[results.Run], directory: pathlib.Path) -> list[Exhibit
                 if len(own) < len(finished) and not chart.name.startswith(name):
                     chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
                 made.append(_write(chart, beside, directory / FOLDER))
-    with results.replacing(directory / page.PAGE) as beside:
+    with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying))
     return made
+
+
+def check_own(directory: pathlib.Path) -> None:
+    """Raises a ValueError if something else than a report is in the place of one."""
+    files.check_own(directory / FOLDER, _is_folder, "directory for the report")
+    files.check_own(directory / page.PAGE, page.is_page, "file for the report")
+
+
+def _is_folder(directory: pathlib.Path) -> bool:
+    """Returns whether a directory has the files of charts, all of each, and no other."""
+    found = {path.name for path in directory.glob("*")}
+    return found == {f"{pathlib.Path(name).stem}{form}" for name in found for form in _FORMS}
 
 
 def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
@@ -81,8 +95,8 @@ def _failed(directory: pathlib.Path) -> list[results.Run]:
     return [
         results.Run(
             place,
-            results.read_json(place / results.CONFIG),
-            {"error": str(results.read_json(place / results.FAILURE).get("error"))},
+            files.read_json(place / results.CONFIG),
+            {"error": str(files.read_json(place / results.FAILURE).get("error"))},
             [],
         )
         for place in places

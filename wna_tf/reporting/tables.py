@@ -1,10 +1,10 @@
 """Tables of charts: rows of text, as Markdown and HTML, and plain numbers as CSV."""
 
-import csv
 import html
 import pathlib
 from collections.abc import Sequence
 
+from wna_tf import files
 from wna_tf.reporting import fields
 from wna_tf.reporting.charts import Cell, Chart
 
@@ -72,9 +72,8 @@ def markup(rows: Sequence[Sequence[str]]) -> str:
 
 def write_csv(chart: Chart, path: pathlib.Path) -> None:
     """Writes a chart's numbers, a row a point, in the units of the runs' files."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*chart.keys, "mean", "deviation", "count", "diverged"])
-        for point, cell in chart.cells.items():
-            mean = cell.mean if cell.count else ""
-            writer.writerow([*point, mean, cell.deviation, cell.count, cell.diverged])
+    rows = (
+        [*point, cell.mean if cell.count else "", cell.deviation, cell.count, cell.diverged]
+        for point, cell in chart.cells.items()
+    )
+    files.write_csv(path, [*chart.keys, "mean", "deviation", "count", "diverged"], rows)
