@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.command import TINY, contents, flags_of
-from wna_tf import datasets, evaluation, export, losses, results, training
+from wna_tf import datasets, evaluation, export, files, losses, results, training
 from wna_tf.config import Config
 
 # What each is, of outputs f and of centred, one-hot and signed targets, [batch, classes] each.
@@ -137,7 +137,7 @@ def test_a_run_is_evaluated_by_its_loss_or_another(tmp_path, command):
         ended = command("--mode=evaluate", f"--run_dir={tmp_path}/run", *flags)
         assert (ended.status, ended) == (0, "")
         path = tmp_path / "run" / "evaluation" / "digits_test" / evaluation.RESULT
-        numbers = results.read_json(path)
+        numbers = files.read_json(path)
         assert_right(numbers, "", name, f, labels)
         assert sum(row["support"] for row in numbers["classes"]) == len(labels)
     ended = command("--mode=evaluate", f"--run_dir={tmp_path}/run", "--loss=kl_divergence")
