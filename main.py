@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from absl import app, flags, logging
 
@@ -65,9 +66,11 @@ def _interruptible(advice):
 
 
 with _interruptible("nothing was begun"), _quiet():
-    from wna_tf import commands, config, evaluation, executors, files, frozen, strategies, training
+    from wna_tf import files
+    from wna_tf.experiments import commands, config, evaluation, executors
 
 FIELDS = dataclasses.fields(config.Config)
+SETUP = dataclasses.fields(config.Setup)
 FLAGS = flags.FLAGS
 app.define_help_flags()
 flags.DEFINE_enum("mode", "train", ["train", "report", "evaluate", "export"], "what to do")
@@ -77,12 +80,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
-flags.DEFINE_enum("strategy", "auto", strategies.NAMES, "devices that train")
-flags.DEFINE_integer("checkpoint_every", 100, "steps from one checkpoint to the next")
-flags.DEFINE_bool("tensorboard", False, "whether to write histories for TensorBoard too")
-flags.DEFINE_bool("cache_frozen", False, "whether to compute the frozen network only once")
-flags.DEFINE_float("cache_gigabytes", frozen.GIGABYTES, "memory for that in each process")
-for field in FIELDS:
+for field in (*FIELDS, *SETUP):
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
     if isinstance(default, tuple):
@@ -96,9 +94,9 @@ for field in FIELDS:
     )
 
 
-def grid() -> dict[str, list]:
-    """Returns the values of each field of the configuration, as the flags say."""
-    texts = {field: FLAGS[field.name].value for field in FIELDS}
+def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
+    """Returns the values of each field, as the flags say."""
+    texts = {field: FLAGS[field.name].value for field in fields}
     return {
         field.name: [text] if isinstance(text, bool) else config.parse(field, text or "")
         for field, text in texts.items()
@@ -112,11 +110,10 @@ def execute(directory: pathlib.Path) -> int | None:
     if FLAGS.mode == "export":
         return commands.export_runs(directory)
     if FLAGS.mode == "evaluate":
-        given = {name: values for name, values in grid().items() if FLAGS[name].present}
+        given = {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
         return commands.evaluate(directory, FLAGS.split, given)
-    configs = config.expand(grid())
-    names = [field.name for field in dataclasses.fields(training.Setup)]
-    setup = training.Setup(**{name: FLAGS[name].value for name in names})
+    configs = config.expand(grid(FIELDS))
+    setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
     if FLAGS.dry_run:
         return commands.plan(configs, directory, setup)
     return commands.train(configs, directory, FLAGS.executor, setup)

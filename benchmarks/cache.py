@@ -18,7 +18,7 @@ import keras
 import wna_tf
 from benchmarks import cases
 from benchmarks.pipeline import load
-from wna_tf import frozen
+from wna_tf import caching
 
 CASES = (
     ("digits", 1500, 64),
@@ -41,8 +41,8 @@ def measure(rule: str, name: str, size: int, width: int, steps: int, rounds: int
     data = load(name, size)
     plain, cached = make(), make()
     start = time.perf_counter()
-    gigabytes = frozen.choose(cached, data, gigabytes=16)
-    kept = frozen.keep(cached, data, gigabytes)
+    gigabytes = caching.choose(cached, data, gigabytes=16)
+    kept = caching.keep(cached, data, gigabytes)
     filled = time.perf_counter() - start
 
     functions = {

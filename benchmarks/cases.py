@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 import wna_tf
-from wna_tf import costs
-from wna_tf.config import Config
+from wna_tf.experiments import costs
+from wna_tf.experiments.config import Config
 
 PLAIN = "keras.Model.fit"
 UNFUSED = "keras.Model.fit, moments"

@@ -4,7 +4,7 @@
 
 Each rule in a process of its own. Columns: seconds until the library is imported, until the model
 is built, and until the first step is done, tracing included; MB at the peak of some steps beside
-those after the import, and what `wna_tf.costs` predicts.
+those after the import, and what `wna_tf.experiments.costs` predicts.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def _peak() -> float:
 def measure(rule: str, network: str, width: int, batch_size: int) -> dict[str, Any]:
     """Returns the row of one rule."""
     from benchmarks import cases
-    from wna_tf import costs
+    from wna_tf.experiments import costs
 
     command = [sys.executable, "-c", CHILD.format((rule, network, width, batch_size))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -20,11 +20,11 @@ import tensorflow as tf
 
 import wna_tf
 from benchmarks import cases
-from wna_tf import costs
-from wna_tf.jacobians import transpose_jvp
-from wna_tf.kinds import Affine
-from wna_tf.recurrence import Recurrence
-from wna_tf.trace import trace
+from wna_tf.experiments import costs
+from wna_tf.graph.jvp import transpose_jvp
+from wna_tf.graph.operators import Affine
+from wna_tf.graph.recurrence import Recurrence
+from wna_tf.graph.tracing import trace
 
 
 def make_limit(network: str, width: int, batch_size: int, rule: str) -> Callable | None:

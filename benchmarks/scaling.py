@@ -1,4 +1,4 @@
-"""Step time against width, batch size and replicas, and what `wna_tf.costs` predicts.
+"""Step time against width, batch size and replicas, and what `wna_tf.experiments.costs` predicts.
 
     python -m benchmarks.scaling --rules backprop align_zero
 
@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from benchmarks import cases
-from wna_tf import costs
+from wna_tf.experiments import costs
 
 _CHUNK = 0.2  # Seconds of steps that are timed together.
 

@@ -17,9 +17,10 @@ import tensorflow as tf
 import wna_tf
 from tests.command import FAST, TINY, contents, flags_of
 from tests.conftest import ROOT
-from wna_tf import callbacks, export, results, training
+from wna_tf import callbacks
 from wna_tf.datasets import pipeline
-from wna_tf.reporting import measures
+from wna_tf.experiments import export, run_directory, training
+from wna_tf.experiments.reporting import measures
 
 # The table.
 
@@ -42,7 +43,7 @@ def test_every_row_of_the_table_names_a_test_that_there_is():
         assert name in known[file], row
         if case:
             # Cases with names are keys of a dict in the file.
-            assert f'    "{case}": (' in (ROOT / "tests" / f"{file}.py").read_text(), row
+            assert f'    "{case}": ' in (ROOT / "tests" / f"{file}.py").read_text(), row
 
 
 # Flags.
@@ -170,7 +171,7 @@ def test_paths_in_a_model_do_not_escape(name, runs, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     run = runs / TINY.name
-    rewrite(run / results.MODEL, name.format(tmp_path), lambda _: b"escaped")
+    rewrite(run / run_directory.MODEL, name.format(tmp_path), lambda _: b"escaped")
     before = sorted(tmp_path.rglob("*"))
     with contextlib.suppress(ValueError):  # It may be refused.
         export.load(run)
@@ -188,7 +189,7 @@ def test_a_model_that_names_a_function_is_refused(runs, tmp_path, command):
         }
         return json.dumps(values).encode()
 
-    rewrite(runs / TINY.name / results.MODEL, "config.json", name_a_function)
+    rewrite(runs / TINY.name / run_directory.MODEL, "config.json", name_a_function)
     ended = command("--mode=export", f"--run_dir={runs}")
     assert ended.status == 2 and ended.startswith("Expected a learner in Keras's format")
     assert not (tmp_path / "executed").exists()
@@ -216,7 +217,7 @@ def test_a_run_that_diverges_says_so_and_records_it(tmp_path, command):
     assert (ended.status, ended) == (0, "")
     lines = [line for line in ended.out.splitlines() if "iverged" in line]
     assert lines[0].startswith("Diverged: backprop in epoch 2, step 6: the loss is inf")
-    (run,) = results.read_runs(tmp_path)
+    (run,) = run_directory.read_runs(tmp_path)
     assert run.result["diverged"] == {"epoch": 2, "step": 6}
     assert run.result["train_loss"] is None and len(run.history) == 2
     assert measures.status(run) == "diverged"
@@ -224,7 +225,7 @@ def test_a_run_that_diverges_says_so_and_records_it(tmp_path, command):
 
 def test_a_resumed_run_diverges_as_it_did(tmp_path, command, full_disk):
     flags = flags_of(FAST, tmp_path, checkpoint_every=2)
-    full_disk(results.RESULT)
+    full_disk(run_directory.RESULT)
     assert command(*flags).status == 1
     assert contents(tmp_path / FAST.name / "checkpoints") == {"step-000000000002"} | {
         "step-000000000004"
@@ -233,7 +234,7 @@ def test_a_resumed_run_diverges_as_it_did(tmp_path, command, full_disk):
     ended = command(*flags)
     assert "Going on from step 4 of 12." in ended.out
     assert "Diverged: backprop in epoch 2, step 6: the loss is inf" in ended.out
-    (run,) = results.read_runs(tmp_path)
+    (run,) = run_directory.read_runs(tmp_path)
     assert run.result["diverged"] == {"epoch": 2, "step": 6}
 
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wna_tf import checkpoints
-from wna_tf.checkpoints import Checkpoint, Checkpoints, read, write
+from wna_tf.experiments import checkpoints
+from wna_tf.experiments.checkpoints import Checkpoint, Checkpoints, read, write
 
 RUN = {"config": {"width": 8, "rate": 0.1, "strides": (1, 2)}}
 ARRAYS = {"learner": [np.arange(6.0).reshape(2, 3), np.float32(3)], "optimizer": [], "metrics": []}

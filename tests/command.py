@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from wna_tf.config import Config
+from wna_tf.experiments.config import Config
 
 TINY = Config(rule="backprop", width=4, depth=1, epochs=3, data_limit=40, batch_size=10)
 FAST = dataclasses.replace(TINY, learning_rate=1e5, normalize=False)  # Diverges in its 6th step.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wna_tf import config
-from wna_tf.config import Config
+from wna_tf.experiments import config
+from wna_tf.experiments.config import Config
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 

@@ -11,7 +11,8 @@ from absl.testing import flagsaver
 
 import main
 from tests.command import TINY, Ended
-from wna_tf import callbacks, files, strategies, training
+from wna_tf import callbacks, files
+from wna_tf.experiments import strategies, training
 
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)

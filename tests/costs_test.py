@@ -5,9 +5,10 @@ import math
 
 import pytest
 
-from wna_tf import costs, datasets, models
-from wna_tf.config import Config
-from wna_tf.trace import trace
+from wna_tf import datasets
+from wna_tf.experiments import build, costs
+from wna_tf.experiments.config import Config
+from wna_tf.graph.tracing import trace
 
 MACHINE = costs.Machine(1e-11, 16.0, 1e10, 1e-5)
 CIFAR10 = Config(dataset="cifar10", model="cnn", strides=(1, 1, 1, 2, 1, 2, 1), width=32)
@@ -24,7 +25,7 @@ CONFIGS = {
 def test_blocks_are_those_of_the_network(name):
     config = CONFIGS[name]
     input_shape, target_shape = datasets.shapes(config.dataset)
-    network = models.build(config, input_shape, target_shape[-1])
+    network = build.network(config, input_shape, target_shape[-1])
     program = trace(network)
     expected = [
         (

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.command import TINY, contents, flags_of
-from wna_tf import files, results, training
+from wna_tf import files
+from wna_tf.experiments import run_directory, training
 
 
 def edit(**fields):
@@ -87,8 +88,8 @@ def test_damage_is_one_line_in_a_report_too(runs, command):
 
 
 def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):
-    (runs / TINY.name / results.RESULT).unlink()
-    edit(learning_rate=3.0)(runs / TINY.name / results.CONFIG)
+    (runs / TINY.name / run_directory.RESULT).unlink()
+    edit(learning_rate=3.0)(runs / TINY.name / run_directory.CONFIG)
     ended = command(*flags_of(TINY, runs))
     assert ended.status == 2 and ended.endswith(", with learning_rate=3.0\n")
     with pytest.raises(ValueError, match="Expected the run directory of this configuration"):
@@ -96,19 +97,19 @@ def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):
 
 
 def test_a_run_without_its_result_is_trained_again(runs, command):
-    result = files.read_json(runs / TINY.name / results.RESULT)
-    (runs / TINY.name / results.RESULT).unlink()
+    result = files.read_json(runs / TINY.name / run_directory.RESULT)
+    (runs / TINY.name / run_directory.RESULT).unlink()
     assert command(*flags_of(TINY, runs)).status == 0
-    again = files.read_json(runs / TINY.name / results.RESULT)
+    again = files.read_json(runs / TINY.name / run_directory.RESULT)
     assert again | {"seconds": 0} == result | {"seconds": 0}
 
 
 def test_a_run_without_its_model_is_named(runs, command):
-    (runs / TINY.name / results.MODEL).unlink()
+    (runs / TINY.name / run_directory.MODEL).unlink()
     for mode in ("export", "evaluate"):
         ended = command(f"--mode={mode}", f"--run_dir={runs}")
         assert ended.status == 2 and len(ended.splitlines()) == 1
-        assert ended.startswith("Expected a learner") and results.MODEL in ended
+        assert ended.startswith("Expected a learner") and run_directory.MODEL in ended
 
 
 def test_a_file_in_the_way_of_a_run_is_told_and_not_recorded(tmp_path, command):

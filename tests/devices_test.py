@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.resume_test import bits
-from wna_tf import callbacks, config, results, training
+from wna_tf import callbacks
+from wna_tf.experiments import config, run_directory, training
+from wna_tf.experiments.config import Setup
 
 # The last of the 4 batches has 15 examples, of which the replicas get 8 and 7; the last of the
 # validation and the test examples are uneven too.
@@ -21,7 +23,7 @@ CONFIG = config.Config(
     optimizer="adam",
     learning_rate=0.01,
 )
-ONE, MIRRORED = (training.Setup(name, checkpoint_every=2) for name in ("single", "mirrored"))
+ONE, MIRRORED = (Setup(name, checkpoint_every=2) for name in ("single", "mirrored"))
 
 
 def same(run, expected):
@@ -63,6 +65,6 @@ def test_a_run_with_diagnostics_is_that_of_one_device_and_goes_on_to_the_same_bi
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr(callbacks.Progress, "on_train_batch_end", stop)
         training.train(run, tmp_path / "stopped", MIRRORED)
-    assert (tmp_path / "stopped" / results.CHECKPOINTS / f"step-{6:012}").is_file()
+    assert (tmp_path / "stopped" / run_directory.CHECKPOINTS / f"step-{6:012}").is_file()
     training.train(run, tmp_path / "stopped", MIRRORED)
     assert bits(tmp_path / "stopped") == bits(tmp_path / "two")

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 import wna_tf
 from tests import oracle
-from wna_tf import callbacks, results, training
+from wna_tf import callbacks
 from wna_tf.callbacks import AlignmentScore, Conservation, FeedbackAngle, LinearizationGap
-from wna_tf.config import Config
+from wna_tf.experiments import run_directory, training
+from wna_tf.experiments.config import Config, Setup
 
 ALIGN = ("align_zero", "align_ada", "align_prop")
 MAPS = ("dense", "dense_1", "head")
@@ -268,7 +269,7 @@ def test_a_run_with_diagnostics_is_the_run_without_them(tmp_path):
     config = Config(width=4, depth=1, epochs=2, batch_size=100, data_limit=200, rule="backprop")
     plain = training.train(config, tmp_path / "plain")
     measured = dataclasses.replace(config, diagnostics=tuple(callbacks.DIAGNOSTICS))
-    run = training.train(measured, tmp_path / "measured", training.Setup(tensorboard=True))
+    run = training.train(measured, tmp_path / "measured", Setup(tensorboard=True))
     for before, row in zip(plain.history, run.history, strict=True):
         assert before | {"seconds": 0} == {key: row[key] for key in before} | {"seconds": 0}
     added = set(run.history[0]) - set(plain.history[0])
@@ -283,7 +284,7 @@ def test_a_run_with_diagnostics_is_the_run_without_them(tmp_path):
     for name in added:
         assert run.result[name] == run.history[-1][name]
     assert set(run.result) == set(plain.result) | added
-    assert results.read_run(run.directory).history == run.history
+    assert run_directory.read_run(run.directory).history == run.history
 
     (events,) = (run.directory / "tensorboard").iterdir()
     scalars = {
@@ -313,5 +314,5 @@ def test_a_diagnostic_without_a_batch_is_refused(diagnostic):
 def test_tensorboard_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'wna_tf\[tensorboard\]'"):
-        training.Setup(tensorboard=True)
+        Setup(tensorboard=True)
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from wna_tf import environment
+from wna_tf.experiments import environment
 
 # Convolutions, whose sums depend on the number of threads; and what is said to be that number.
 CODE = """
@@ -16,7 +16,7 @@ import hashlib, tensorflow as tf
 tf.random.set_seed(0)
 if {threads}:
     tf.config.threading.set_intra_op_parallelism_threads({threads})
-from wna_tf import environment
+from wna_tf.experiments import environment
 x, w = tf.random.normal([40, 28, 28, 16]), tf.random.normal([3, 3, 16, 16])
 with tf.GradientTape() as tape:
     tape.watch(w)

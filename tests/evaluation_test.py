@@ -17,8 +17,9 @@ import main
 import wna_tf
 from tests.conftest import SHARED
 from tests.image_folder_test import tree
-from wna_tf import evaluation, export, files, results, scores, training
-from wna_tf.config import Config
+from wna_tf import files
+from wna_tf.experiments import classification, evaluation, export, run_directory, training
+from wna_tf.experiments.config import Config
 
 KMNIST = SHARED / "data" / "tfds"
 SMALL = {"width": 8, "epochs": 1, "data_limit": 100, "learning_rate": 0.5}
@@ -34,7 +35,7 @@ def runs(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     for rule in ("align_ada", "backprop"):
         train(directory / rule, rule=rule)
-    export.export(directory / "backprop")
+    export.export_runs(directory / "backprop")
     return directory
 
 
@@ -61,7 +62,7 @@ def test_a_directory_of_runs_scores_what_training_measured(runs, split):
         evaluation.evaluate(runs, split), ("align_ada", "backprop"), strict=True
     ):
         assert found.directory == runs / rule / "evaluation" / f"digits_{split}"
-        result = results.read_run(runs / rule).result
+        result = run_directory.read_run(runs / rule).result
         for name in ("accuracy", "loss"):
             np.testing.assert_allclose(found.numbers[name], result[f"{split}_{name}"], rtol=1e-5)
         assert found.numbers["examples"] == result["examples"][split]
@@ -97,16 +98,18 @@ def test_the_files_agree_with_scikit_learn(runs):
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 2), min_size=1))
 def test_scores_of_classes_are_scikit_learns(pairs):
     labels, predictions = np.transpose(pairs)
-    confusion = scores.confusion_matrix(labels, predictions, 5)
+    confusion = classification.confusion_matrix(labels, predictions, 5)
     expected = metrics.precision_recall_fscore_support(
         labels, predictions, labels=range(5), zero_division=np.nan
     )
-    for ours, theirs in zip(scores.by_class(confusion), expected, strict=True):
+    for ours, theirs in zip(classification.by_class(confusion), expected, strict=True):
         np.testing.assert_allclose(ours, theirs)
 
 
 def test_classes_that_are_not_there_have_no_scores():
-    table = scores.class_table(scores.by_class(np.array([[2, 0], [0, 0]])), ["cat", "dog"])
+    table = classification.class_table(
+        classification.by_class(np.array([[2, 0], [0, 0]])), ["cat", "dog"]
+    )
     assert "| dog   | -             | -          | -      | 0       |" in table
 
 
@@ -130,19 +133,19 @@ def test_a_saved_model_scores_as_its_run(runs):
 @pytest.mark.skipif(not KMNIST.is_dir(), reason="needs KMNIST on disk")
 def test_kmnist_by_the_names_of_its_classes(tmp_path):
     run = train(tmp_path / "run", dataset="kmnist", data_dir=str(KMNIST))
-    export.export(run)
+    export.export_runs(run)
     found = assert_same_after_export(run, dataset="kmnist", data_dir=str(KMNIST))
     assert found.numbers["examples"] == 2000
     assert [row["name"] for row in found.numbers["classes"]][:3] == ["o", "ki", "su"]
     np.testing.assert_allclose(
-        found.numbers["accuracy"], results.read_run(run).result["test_accuracy"], rtol=1e-5
+        found.numbers["accuracy"], run_directory.read_run(run).result["test_accuracy"], rtol=1e-5
     )
 
 
 def test_sequences_have_an_error_for_each_time_step(add_run):
-    export.export(add_run)
+    export.export_runs(add_run)
     found = assert_same_after_export(add_run, dataset="add", loss="sum_squared_error")
-    result = results.read_run(add_run).result
+    result = run_directory.read_run(add_run).result
     np.testing.assert_allclose(found.numbers["loss"], result["test_loss"], rtol=1e-5)
     _, rows = read(found.directory / "errors.csv")
     assert len(rows) == 100
@@ -182,9 +185,9 @@ def test_a_diverged_network_has_no_accuracy(runs, tmp_path, capsys):
     head = learner.network.weights[-2]
     head.assign(head + np.where(np.arange(10) == 3, np.nan, 0))
     run.mkdir()
-    for name in (results.CONFIG, results.RESULT):
+    for name in (run_directory.CONFIG, run_directory.RESULT):
         (run / name).write_bytes((runs / "backprop" / name).read_bytes())
-    learner.save(run / results.MODEL)
+    learner.save(run / run_directory.MODEL)
     command_line(f"--run_dir={run}")
     assert "Diverged: the outputs of 297 of 297 examples are not" in capsys.readouterr().out
     numbers = files.read_json(run / "evaluation" / "digits_test" / evaluation.RESULT)
@@ -219,11 +222,11 @@ def mistake(capsys, *flags):
 def test_a_mistake_ends_with_one_line(flags, message, runs, tmp_path, capsys):
     (tmp_path / "run").symlink_to(runs / "backprop")
     (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / results.CONFIG).write_text("{}")
+    (tmp_path / "unfinished" / run_directory.CONFIG).write_text("{}")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"\x12\x34")
     (tmp_path / "occupied").mkdir()
-    for name in (results.CONFIG, results.RESULT, results.MODEL):
+    for name in (run_directory.CONFIG, run_directory.RESULT, run_directory.MODEL):
         (tmp_path / "occupied" / name).symlink_to(runs / "backprop" / name)
     (tmp_path / "occupied" / "evaluation").write_text("a file")
     if flags == ["--run_dir={}"]:

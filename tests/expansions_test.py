@@ -264,7 +264,7 @@ def test_other_networks_are_refused():
 
 
 def test_a_registered_layer_is_trained():
-    @wna_tf.maps.register(Scale)
+    @wna_tf.register_layer(Scale)
     def _scale(layer, emit, x):
         return emit.local(layer, x)
 
@@ -274,4 +274,4 @@ def test_a_registered_layer_is_trained():
         loss = tf.reduce_mean(tf.square(network(x) - y))
     expected = tape.gradient(loss, network.trainable_variables)
     assert_close(updates(network, "backprop", x, y), expected)
-    del wna_tf.maps._EXPANSIONS[Scale]
+    del wna_tf.graph.registry._EXPANSIONS[Scale]

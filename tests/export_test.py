@@ -13,7 +13,8 @@ from absl.testing import flagsaver
 
 import main
 import wna_tf
-from wna_tf import config, export, files, results, saved_model, training
+from wna_tf import files, saved_model
+from wna_tf.experiments import config, export, run_directory, training
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((5, 8, 8, 1), dtype="float32")
@@ -191,17 +192,17 @@ def test_every_finished_run_is_exported(runs, capsys):
 
 def make_run(directory, model):
     directory.mkdir()
-    files.write_json(directory / results.RESULT, {})
+    files.write_json(directory / run_directory.RESULT, {})
     if isinstance(model, bytes):
-        (directory / results.MODEL).write_bytes(model)
+        (directory / run_directory.MODEL).write_bytes(model)
     else:
-        model.save(directory / results.MODEL)
+        model.save(directory / run_directory.MODEL)
     return directory
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
 def test_a_truncated_model_is_named(part, runs, tmp_path, capsys):
-    whole = (runs / "a" / results.MODEL).read_bytes()
+    whole = (runs / "a" / run_directory.MODEL).read_bytes()
     run = make_run(tmp_path / "run", whole[: int(part * len(whole))])
     line = command_line(capsys, "--mode=export", f"--run_dir={run}")
     assert line.startswith("Expected a learner in Keras's format") and "run/model.keras" in line
@@ -228,7 +229,7 @@ def test_a_network_alone_is_not_a_learner(tmp_path, capsys):
 def test_what_is_no_finished_run_is_refused(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / results.CONFIG).write_text("{}")
+    (tmp_path / "unfinished" / run_directory.CONFIG).write_text("{}")
     for name, message in (
         ("nothing", "Expected an existing directory. Received: "),
         ("empty", "Expected a run, a directory of finished runs"),

@@ -6,7 +6,7 @@ import pytest
 from keras import initializers, layers
 
 import wna_tf
-from wna_tf import feedback
+from wna_tf.feedback import source
 
 
 def make_network(*affine, input_shape=(40,)):
@@ -79,7 +79,7 @@ def test_a_head_of_zeros_does_not_stop_feedback_alignment():
 
 def test_feedback_weights_without_a_seed_are_refused():
     with pytest.raises(ValueError, match=r"initializer that has a seed. Received: .*Constant"):
-        feedback.reseed(initializers.Constant(2.0), 0, 0)
+        source.reseed(initializers.Constant(2.0), 0, 0)
 
 
 def test_a_shared_kernel_has_one_feedback_weight():

@@ -8,7 +8,7 @@ from absl.testing import flagsaver
 
 import main
 from tests.conftest import ROOT, SHARED
-from wna_tf import config, results, training
+from wna_tf.experiments import config, run_directory, training
 
 FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags"))}
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
@@ -140,7 +140,7 @@ def test_small_experiments_take_a_step(name, tmp_path):
     columns = {column.split("/")[0] for column in run.history[0]}
     for diagnostic in first.diagnostics:
         assert diagnostic in columns
-    assert results.state(tmp_path / "run") == "finished"
+    assert run_directory.state(tmp_path / "run") == "finished"
 
 
 def test_small_experiments_vary_what_the_full_ones_do():

@@ -8,7 +8,7 @@ from keras import layers as kl
 
 import wna_tf
 from wna_tf import layers
-from wna_tf.trace import trace
+from wna_tf.graph.tracing import trace
 
 normalize = layers.BatchStatisticsNormalization
 

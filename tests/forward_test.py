@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import wna_tf
-from wna_tf import config, credit, training
+from wna_tf import credit
+from wna_tf.experiments import build, config, training
 
 
 def mlp(depth=2, width=5):
@@ -200,7 +201,7 @@ def test_forward_credit_is_for_rules_of_initial_choices(rule):
 def test_a_configuration_says_how_credit_is_assigned():
     values = {"rule": "align_zero", "credit": "forward", "num_tangents": 3}
     run = config.Config(width=4, normalize=False, batch_size=20, **values)
-    learner = training.build(run, training.load_data(run))
+    learner = build.learner(run, build.load_data(run))
     assert learner.credit == credit.Forward(3)
     with pytest.raises(ValueError, match="Expected a rule whose feedback"):
         training.check(config.Config(rule="backprop", credit="forward"))

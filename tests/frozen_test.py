@@ -14,10 +14,11 @@ from keras import layers
 import wna_tf
 from tests.helpers import make_learner
 from tests.operations_test import executed
-from wna_tf import frozen, results, sweeps, training
-from wna_tf.config import Config
+from wna_tf import caching
 from wna_tf.datasets import pipeline
-from wna_tf.program import Remembered
+from wna_tf.experiments import run_directory, sweeps, training
+from wna_tf.experiments.config import Config, Setup
+from wna_tf.graph.forward_pass import Remembered
 
 FROZEN = [name for name in wna_tf.rules.names() if wna_tf.rules.get(name).runs_frozen]
 SHAPE = (8, 8, 1)
@@ -54,7 +55,7 @@ def both(network, rule, data, gigabytes=1.0):
     for learner in learners:
         learner.set_weights(make_learner(network, rule).get_weights())
         learner.optimizer.learning_rate = 0.01
-    return learners, (data, frozen.cache(learners[1], data, gigabytes))
+    return learners, (data, caching.cache(learners[1], data, gigabytes))
 
 
 @pytest.mark.parametrize("rule", FROZEN)
@@ -76,7 +77,7 @@ def test_a_training_with_the_cache_is_one_without_it(network, rule):
 def test_remembered_outputs_are_those_of_the_initial_weights():
     data = make_data()
     learner = make_learner(mlp(), "align_ada")
-    cached = frozen.cache(learner, data)
+    cached = caching.cache(learner, data)
     for kernel in learner.trainable_variables:
         kernel.assign_add(tf.ones(kernel.shape))
     (x, outputs), y = next(iter(cached.batches_from(1)))
@@ -93,7 +94,7 @@ def test_remembered_outputs_are_those_of_the_initial_weights():
 def test_examples_are_evaluated_without_what_is_remembered():
     data = make_data()
     learner = make_learner(mlp(), "linearized", metrics=["mae"])
-    cached = frozen.cache(learner, data)
+    cached = caching.cache(learner, data)
     x, _ = next(iter(cached.train))
     np.testing.assert_allclose(learner(x), learner(x.inputs), rtol=1e-5, atol=1e-6)
     assert learner.evaluate(cached.validation, verbose=0) == learner.evaluate(
@@ -110,7 +111,7 @@ def test_replicas_share_what_is_remembered(rule, batch_size, mirrored):
         with devices.scope():
             learner = make_learner(mlp(), rule)
         learner.optimizer.learning_rate = 0.01
-        cached = frozen.cache(learner, make_data(batch_size=batch_size))
+        cached = caching.cache(learner, make_data(batch_size=batch_size))
         batches, steps = cached.batches_from(0), cached.steps
         history = learner.fit(batches, steps_per_epoch=steps, epochs=3, verbose=0).history
         histories.append(history["loss"])
@@ -131,7 +132,7 @@ def test_forward_credit_uses_the_cache():
     data = make_data()
     learner = wna_tf.Learner(mlp(), "align_zero", credit=wna_tf.credit.Forward(2))
     learner.compile("sgd", "mse")
-    (x, outputs), y = next(iter(frozen.cache(learner, data).train))
+    (x, outputs), y = next(iter(caching.cache(learner, data).train))
     expected = learner.updates(x, y)
     for actual, update in zip(learner.updates(Remembered(x, outputs), y), expected, strict=True):
         np.testing.assert_allclose(actual, update, rtol=1e-4, atol=1e-6)
@@ -166,12 +167,12 @@ def test_what_is_remembered_is_not_computed(rule, tmp_path):
 def test_what_is_kept_fits_and_costs_most(share):
     data, learner = make_data(), make_learner(mlp(80), "linearized")
     fan_in = {name: step.fan_in for step, name in learner.program.affine_names.items()}
-    needed = frozen.choose(learner, data)
+    needed = caching.choose(learner, data)
     assert needed.keys() == fan_in.keys()
     assert sum(needed.values()) == pytest.approx(40 * (3 * 80 + 4) * 4 / 1e9)
     budget = share * sum(needed.values())
     try:
-        kept = frozen.choose(learner, data, budget)
+        kept = caching.choose(learner, data, budget)
     except ValueError:
         assert budget < min(needed.values())
         return
@@ -213,7 +214,7 @@ def keras_normalization():
 )
 def test_coupled_and_random_networks_are_refused(network):
     with pytest.raises(ValueError, match="makes the same of an example in every batch"):
-        frozen.cache(make_learner(network(), "align_zero"), make_data())
+        caching.cache(make_learner(network(), "align_zero"), make_data())
 
 
 def test_augmented_examples_are_refused():
@@ -227,7 +228,7 @@ def test_augmented_examples_are_refused():
 
     source = dataclasses.replace(plain, fetch=fetch)
     with pytest.raises(ValueError, match="without augmentation"):
-        frozen.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
+        caching.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
 
 
 def test_errors_of_files_are_told(monkeypatch):
@@ -241,29 +242,29 @@ def test_errors_of_files_are_told(monkeypatch):
 
     source = dataclasses.replace(plain, fetch=fetch)
     with pytest.raises(ValueError, match=r"^Expected image files .* Received: photo.jpg$"):
-        frozen.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
+        caching.cache(make_learner(mlp(), "align_zero"), data.fetched_from(source))
 
 
 @pytest.mark.parametrize("network", [lambda: cnn(3), lambda: wna_tf.models.rnn(64)])
 def test_networks_with_nothing_worth_keeping_are_refused(network):
     with pytest.raises(ValueError, match="worth keeping"):
-        frozen.cache(make_learner(network(), "align_zero"), make_data())
+        caching.cache(make_learner(network(), "align_zero"), make_data())
 
 
 def test_too_little_memory_is_refused():
     with pytest.raises(ValueError, match=r"at least 6.4e-06, which layer 'dense"):
-        frozen.cache(make_learner(mlp(), "align_zero"), make_data(), 1e-6)
+        caching.cache(make_learner(mlp(), "align_zero"), make_data(), 1e-6)
 
 
 @pytest.mark.parametrize("gigabytes", [0, -1.0, float("nan"), float("inf"), "2", True])
 def test_memory_is_a_number_above_0(gigabytes):
     with pytest.raises(ValueError, match="cache_gigabytes to be a number above 0"):
-        frozen.check(gigabytes)
+        caching.check(gigabytes)
 
 
 def test_what_was_remembered_for_another_learner_is_refused():
     first, second = (make_learner(mlp(), "align_zero") for _ in range(2))
-    x, y = next(iter(frozen.cache(first, make_data()).train))
+    x, y = next(iter(caching.cache(first, make_data()).train))
     with pytest.raises(ValueError, match=r"for this learner, .* Received: ones of another"):
         second.updates(x, y)
 
@@ -281,7 +282,7 @@ def test_several_inputs():
     inputs = {name: keras.Input((40,), name=name) for name in arrays}
     x = layers.Add()([layers.Dense(32, "relu")(part) for part in inputs.values()])
     learner = make_learner(keras.Model(inputs, layers.Dense(4)(x)), "align_zero")
-    cached = frozen.cache(learner, data)
+    cached = caching.cache(learner, data)
     (plain, plain_y), (x, y) = (next(iter(some.batches_from(0))) for some in (data, cached))
     expected = learner.updates(plain, plain_y)
     assert len(x.outputs) == 2
@@ -295,7 +296,7 @@ def test_a_map_that_merges_the_batch_with_another_axis_is_left_out():
     x = layers.Dense(40)(layers.Dense(40)(inputs))
     x += keras.ops.reshape(keras.ops.sum(rows), (1, 1, 1)) * 0
     network = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
-    kept = frozen.choose(make_learner(network, "align_zero"), make_data(shape=(2, 40)))
+    kept = caching.choose(make_learner(network, "align_zero"), make_data(shape=(2, 40)))
     assert len(kept) == 2
 
 
@@ -306,7 +307,7 @@ def test_half_precision(monkeypatch):
     finally:
         keras.config.set_dtype_policy("float32")
     data, learner = make_data(), make_learner(network, "align_ada")
-    cached = frozen.cache(learner, data)
+    cached = caching.cache(learner, data)
     (plain, plain_y), (x, y) = (next(iter(some.batches_from(0))) for some in (data, cached))
     assert {output.dtype for output in x.outputs.values()} == {tf.bfloat16}
     expected = learner.updates(plain, plain_y)
@@ -316,12 +317,12 @@ def test_half_precision(monkeypatch):
 
 def test_a_rule_without_a_frozen_network_needs_no_cache():
     data = make_data()
-    assert frozen.cache(make_learner(mlp(), "backprop"), data) is data
+    assert caching.cache(make_learner(mlp(), "backprop"), data) is data
 
 
 def test_a_run_with_the_cache_is_one_without_it(tmp_path, capsys):
     config = Config(width=40, rule="align_zero", normalize=False, epochs=2, learning_rate=1.0)
-    setups = [training.Setup(), training.Setup(cache_frozen=True)]
+    setups = [Setup(), Setup(cache_frozen=True)]
     runs = [
         training.train(config, tmp_path / str(index), setup) for index, setup in enumerate(setups)
     ]
@@ -333,7 +334,7 @@ def test_a_run_with_the_cache_is_one_without_it(tmp_path, capsys):
 
 def test_a_resumed_run_with_the_cache_goes_on_to_the_same_bits(tmp_path, at_step):
     config = Config(width=40, rule="align_zero", normalize=False, epochs=2, learning_rate=1.0)
-    setup = training.Setup(cache_frozen=True, checkpoint_every=10)
+    setup = Setup(cache_frozen=True, checkpoint_every=10)
     training.train(config, tmp_path / "whole", setup)
 
     def interrupt():
@@ -345,23 +346,24 @@ def test_a_resumed_run_with_the_cache_goes_on_to_the_same_bits(tmp_path, at_step
     at_step(None, None)
     training.train(config, tmp_path / "broken", setup)
     whole, broken = (
-        keras.models.load_model(tmp_path / name / results.MODEL) for name in ("whole", "broken")
+        keras.models.load_model(tmp_path / name / run_directory.MODEL)
+        for name in ("whole", "broken")
     )
     for first, second in zip(whole.get_weights(), broken.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
 
 
 def test_a_refused_cache_leaves_nothing_behind(tmp_path):
-    setup = training.Setup(cache_frozen=True, cache_gigabytes=1e-9)
+    setup = Setup(cache_frozen=True, cache_gigabytes=1e-9)
     for config, expected in ((Config(), "normalize=False"), (Config(normalize=False), "at least")):
         with pytest.raises(ValueError, match=expected):
             training.train(config, tmp_path / "run", setup)
-        assert not (tmp_path / "run" / results.CONFIG).exists()
+        assert not (tmp_path / "run" / run_directory.CONFIG).exists()
 
 
 def test_a_sweep_asks_before_it_trains(tmp_path):
     configs = [Config(rule=rule, normalize=False, epochs=1) for rule in ("backprop", "align_zero")]
-    setup = training.Setup(cache_frozen=True, cache_gigabytes=1e-9)
+    setup = Setup(cache_frozen=True, cache_gigabytes=1e-9)
     with pytest.raises(ValueError, match="cache_gigabytes to be at least"):
         sweeps.sweep(configs, tmp_path / "runs", setup=setup)
     assert not (tmp_path / "runs").exists()

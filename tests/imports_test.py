@@ -1,109 +1,103 @@
-"""Who imports whom: the layers of the package."""
+"""Who imports whom: never upward, never in a circle."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).parents[1] / "wna_tf"
+ROOT = pathlib.Path(__file__).parents[1]
 
-# What a module may import from the package; what is not named may import everything.
-ALLOWED = {
-    "config": set(),
-    "locks": set(),
-    "files": {"locks"},
-    "results": {"files"},
-    "costs": {"config", "datasets", "layers", "models", "rules"},
-    "executors": set(),
-    "reporting": {"config", "files", "reporting", "results"},
-    "layers": {"layers"},
-    "models": {"config", "layers", "models"},
-    "datasets": {"datasets", "files"},
-    "losses": set(),
-    "strategies": set(),
-    "jacobians": set(),
-    "kinds": {"jacobians"},
-    "recurrence": {"jacobians", "kinds", "layers"},
-    "program": {"jacobians", "kinds", "recurrence"},
-    "maps": {"kinds"},
-    "expansions": {"kinds", "layers", "maps", "recurrence"},
-    "folding": {"kinds"},
-    "trace": {"expansions", "folding", "kinds", "maps", "program"},
-    "named": set(),
-    "errors": {"kinds", "program"},
-    "feedback": {"errors", "kinds", "named", "program"},
-    "rules": {"feedback"},
-    "engine": {"errors", "feedback", "kinds", "program", "rules"},
-    "forward": {"engine", "errors", "jacobians", "kinds", "program"},
-    "credit": {"engine", "errors", "forward", "kinds", "named", "program", "rules"},
-    "linearize": {"engine", "kinds", "program", "trace"},
-    "saved_model": {"files"},
-    "learner": {
-        "credit",
-        "errors",
-        "feedback",
-        "kinds",
-        "linearize",
-        "losses",
-        "maps",
-        "program",
-        "rules",
-        "saved_model",
-        "trace",
-    },
-    "environment": set(),
-    "export": {"learner", "results", "saved_model"},
-    "frozen": {"datasets", "learner", "program", "recurrence"},
-    "scores": {"reporting"},
-    "evaluation": {
-        "config",
-        "datasets",
-        "environment",
-        "export",
-        "files",
-        "losses",
-        "reporting",
-        "results",
-        "saved_model",
-        "scores",
-        "training",
-    },
-    "measures": {"jacobians", "kinds", "recurrence"},
-    "checkpoints": {"files"},
-    "resume": {"checkpoints", "datasets", "environment", "learner", "strategies"},
-    "callbacks": {"callbacks", "engine", "feedback", "measures", "program", "results", "rules"},
-}
-# Packages from outside that a module does without.
-WITHOUT = {
-    "config": {"absl", "keras", "matplotlib", "numpy", "tensorflow"},
-    "checkpoints": {"keras", "tensorflow"},
-    "results": {"absl", "keras", "tensorflow"},
-    "files": {"absl", "keras", "tensorflow"},
-    "locks": {"absl", "keras", "tensorflow"},
-    "executors": {"absl", "keras", "tensorflow"},
-    "reporting": {"absl", "keras", "tensorflow"},
-    "scores": {"absl", "keras", "tensorflow"},
-}
-
-
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+# What stands in a row may import from its own row and from those above it.
+ROWS = (
+    ("locks", "files", "serialization", "layers", "losses", "datasets"),
+    ("models", "graph"),
+    ("feedback", "measures"),
+    ("rules",),
+    ("credit",),
+    ("callbacks", "linearize", "ntk"),
+    ("saved_model", "learner"),
+    ("caching",),
+    ("experiments",),
+    ("__init__",),
 )
-def test_imports_follow_the_arrows(path):
-    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    names = set(imports(path))
-    assert names.isdisjoint({"absl.flags", "absl.app"}), "only main.py knows flags"
-    assert WITHOUT.get(module, set()).isdisjoint(name.split(".")[0] for name in names)
-    ours = {name.split(".")[1] for name in names if name.startswith("wna_tf.")}
-    if module in ALLOWED:
-        assert ours <= ALLOWED[module]
+# Packages from outside that a module, or a package, does without.
+WITHOUT = {
+    "files": {"keras", "tensorflow"},
+    "locks": {"keras", "tensorflow"},
+    "experiments.checkpoints": {"keras", "tensorflow"},
+    "experiments.classification": {"keras", "tensorflow"},
+    "experiments.config": {"keras", "matplotlib", "numpy", "tensorflow"},
+    "experiments.executors": {"keras", "tensorflow"},
+    "experiments.reporting": {"keras", "tensorflow"},
+    "experiments.run_directory": {"keras", "tensorflow"},
+}
+
+
+def name_of(path):
+    return ".".join(path.relative_to(ROOT / "wna_tf").with_suffix("").parts)
+
+
+MODULES = {name_of(path): path for path in sorted((ROOT / "wna_tf").rglob("*.py"))}
+
+
+@functools.cache
+def imports(name):
+    """What a module imports when it is loaded: full names, with what they may be names in."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(name):
+    """The modules of the package that a module imports."""
+    found = set()
+    for other in imports(name):
+        local = other.removeprefix("wna_tf.") if other.startswith("wna_tf.") else None
+        for module in (local, f"{local}.__init__"):
+            if module in MODULES and module != name:
+                found.add(module)
+    return found
+
+
+def row(name):
+    (index,) = (i for i, names in enumerate(ROWS) if name.split(".")[0] in names)
+    return index
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_never_go_upward(name):
+    for other in ours(name):
+        assert row(other) <= row(name), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_do_without(name):
+    packages = {other.split(".")[0] for other in imports(name)}
+    for without, unwanted in WITHOUT.items():
+        if name == without or name.startswith(f"{without}."):
+            assert packages.isdisjoint(unwanted)
+    assert imports(name).isdisjoint({"absl.flags", "absl.app"}), "only main.py knows flags"
+
+
+def test_imports_make_no_circle():
+    seen, done = [], set()
+
+    def visit(name):
+        assert name not in seen, f"a circle: {' -> '.join([*seen, name])}"
+        if name not in done:
+            seen.append(name)
+            for other in sorted(ours(name)):
+                # A package is loaded before what is in it, which may be what it loads.
+                if not name.startswith(other.removesuffix("__init__")):
+                    visit(other)
+            seen.pop()
+            done.add(name)
+
+    for name in MODULES:
+        visit(name)

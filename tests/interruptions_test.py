@@ -12,10 +12,11 @@ import pytest
 import main
 from tests.command import TINY, contents, flags_of
 from tests.conftest import ROOT
-from wna_tf import files, results
+from wna_tf import files
+from wna_tf.experiments import run_directory
 
 
-@pytest.mark.parametrize("file", ["step-000000000006", results.MODEL])
+@pytest.mark.parametrize("file", ["step-000000000006", run_directory.MODEL])
 def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, command, full_disk):
     flags = flags_of(TINY, tmp_path, checkpoint_every=2)
     full_disk(file)
@@ -23,16 +24,16 @@ def test_on_a_full_disk_a_run_fails_and_goes_on_later(file, finished, tmp_path, 
     assert (ended.status, len(ended.splitlines())) == (1, 1)
     assert ended.startswith("1 runs failed (see their failure.json): ")
     run = tmp_path / TINY.name
-    assert "No space left" in files.read_json(run / results.FAILURE)["error"]
+    assert "No space left" in files.read_json(run / run_directory.FAILURE)["error"]
     assert not list(run.glob(".*"))
     full_disk(None)
     assert command(*flags).status == 0
-    same = results.read_run(finished / TINY.name).result
-    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
+    same = run_directory.read_run(finished / TINY.name).result
+    assert run_directory.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
 
 
 def test_a_failure_that_cannot_be_recorded_is_told(tmp_path, command, full_disk):
-    full_disk(results.CONFIG)
+    full_disk(run_directory.CONFIG)
     ended = command(*flags_of(TINY, tmp_path))
     assert ended.status == 1
     assert ended.out.count("No space left") == 2 and "(not recorded: " in ended.out
@@ -59,8 +60,8 @@ def test_a_run_whose_directory_is_removed_fails(tmp_path, command, at_step):
     at_step(5, lambda: shutil.rmtree(run))
     ended = command(*flags_of(TINY, tmp_path, checkpoint_every=2))
     assert (ended.status, len(ended.splitlines())) == (1, 1)
-    assert contents(run) == {results.CONFIG, results.FAILURE}
-    assert "No such file or directory" in files.read_json(run / results.FAILURE)["error"]
+    assert contents(run) == {run_directory.CONFIG, run_directory.FAILURE}
+    assert "No such file or directory" in files.read_json(run / run_directory.FAILURE)["error"]
 
 
 def test_checkpoints_and_history_that_are_removed_are_written_again(
@@ -69,13 +70,13 @@ def test_checkpoints_and_history_that_are_removed_are_written_again(
     run = tmp_path / TINY.name
 
     def remove():
-        shutil.rmtree(run / results.CHECKPOINTS)
-        (run / results.HISTORY).unlink()
+        shutil.rmtree(run / run_directory.CHECKPOINTS)
+        (run / run_directory.HISTORY).unlink()
 
     at_step(5, remove)
     assert command(*flags_of(TINY, tmp_path, checkpoint_every=2)).status == 0
-    same = results.read_run(finished / TINY.name)
-    assert len(results.read_run(run).history) == len(same.history)
+    same = run_directory.read_run(finished / TINY.name)
+    assert len(run_directory.read_run(run).history) == len(same.history)
 
 
 def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, at_step):
@@ -87,12 +88,16 @@ def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, 
         assert ended == (
             f"Interrupted by {number.name}: the same command goes on with what is not finished.\n"
         )
-        assert results.state(run) == "started"
-        assert contents(run) == {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
+        assert run_directory.state(run) == "started"
+        assert contents(run) == {
+            run_directory.CONFIG,
+            run_directory.HISTORY,
+            run_directory.CHECKPOINTS,
+        }
     at_step(None, None)
     assert "Going on from step 10 of 12." in command(*flags).out
-    same = results.read_run(finished / TINY.name).result
-    assert results.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
+    same = run_directory.read_run(finished / TINY.name).result
+    assert run_directory.read_run(run).result | {"seconds": 0} == same | {"seconds": 0}
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
@@ -113,11 +118,11 @@ def test_a_process_that_is_terminated(tmp_path):
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not list(tmp_path.glob(f"*/{results.HISTORY}")) and process.poll() is None:
+        while not list(tmp_path.glob(f"*/{run_directory.HISTORY}")) and process.poll() is None:
             time.sleep(0.05)
         process.terminate()
         (line,) = process.stderr.read().splitlines()
     assert process.returncode == 143
     assert line.startswith("Interrupted by SIGTERM: the same command goes on")
     (run,) = tmp_path.iterdir()
-    assert contents(run) <= {results.CONFIG, results.HISTORY, results.CHECKPOINTS}
+    assert contents(run) <= {run_directory.CONFIG, run_directory.HISTORY, run_directory.CHECKPOINTS}

@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import layers
 
 import wna_tf
-from wna_tf.maps import ELEMENTWISE, takes_training
-from wna_tf.trace import trace
+from wna_tf.graph.registry import ELEMENTWISE, takes_training
+from wna_tf.graph.tracing import trace
 
 SYMMETRIC = {
     "normalization": wna_tf.layers.BatchStatisticsNormalization,

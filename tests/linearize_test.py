@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import wna_tf
-from wna_tf import linearize
+from wna_tf import linearize, ntk
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -152,7 +152,7 @@ def test_kernel_is_that_of_full_jacobians(make):
     (_, first), (_, second) = jacobian(network, x1), jacobian(network, x2)
     for arguments, other in (((x1,), first), ((x1, x2), second)):
         expected = np.einsum("ncp,mkp->ncmk", first, other)
-        actual = linearize.empirical_ntk(network, *arguments)
+        actual = ntk.empirical_ntk(network, *arguments)
         np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-10 * expected.max())
 
 
@@ -160,11 +160,11 @@ def test_a_learner_s_kernel_is_at_its_initial_weights():
     rng = np.random.default_rng(0)
     network = mlp()
     x = draw_inputs(network, 3, rng)
-    before = linearize.empirical_ntk(network, x)
+    before = ntk.empirical_ntk(network, x)
     learner = wna_tf.Learner(network, "backprop")
     move(network, rng)
-    np.testing.assert_allclose(linearize.empirical_ntk(learner, x), before, rtol=1e-10)
-    assert not np.allclose(linearize.empirical_ntk(network, x), before, rtol=0.01)
+    np.testing.assert_allclose(ntk.empirical_ntk(learner, x), before, rtol=1e-10)
+    assert not np.allclose(ntk.empirical_ntk(network, x), before, rtol=0.01)
 
 
 def test_frozen_layers_have_no_part_in_the_kernel():
@@ -173,14 +173,14 @@ def test_frozen_layers_have_no_part_in_the_kernel():
     x = draw_inputs(network, 3, np.random.default_rng(0))
     _, full = jacobian(network, x)
     expected = np.einsum("ncp,mkp->ncmk", full, full)
-    np.testing.assert_allclose(linearize.empirical_ntk(network, x), expected, rtol=1e-10)
+    np.testing.assert_allclose(ntk.empirical_ntk(network, x), expected, rtol=1e-10)
 
 
 def test_a_kernel_of_several_outputs_is_refused():
     inputs = keras.Input((2,))
     network = keras.Model(inputs, [layers.Dense(1)(inputs), layers.Dense(1)(inputs)])
     with pytest.raises(ValueError, match=r"one output\. Received: 2 outputs"):
-        linearize.empirical_ntk(network, np.ones((2, 2)))
+        ntk.empirical_ntk(network, np.ones((2, 2)))
 
 
 class Branching(layers.Layer):
@@ -211,7 +211,7 @@ def test_a_layer_that_branches_is_in_inference_mode():
     ]
     expected = sum(np.einsum("ncp,mkp->ncmk", j, j) for j in jacobians)
     for model in (network, learner):
-        np.testing.assert_allclose(linearize.empirical_ntk(model, x), expected, rtol=1e-10)
+        np.testing.assert_allclose(ntk.empirical_ntk(model, x), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("make", [mlp, normalized_cnn], ids=lambda make: make.__name__)
@@ -221,11 +221,11 @@ def test_training_follows_the_kernel(make):
     x = draw_inputs(network, 6, rng)
     y = rng.normal(size=(6, 3))
     learner = wna_tf.Learner(network, "linearized")
-    kernel = linearize.empirical_ntk(learner, x)
+    kernel = ntk.empirical_ntk(learner, x)
     largest = np.linalg.eigvalsh(np.reshape(kernel, (18, 18)))[-1]
     rate, steps = 18 / largest / 2, 50
-    predicted = linearize.predict_outputs(kernel, learner(x), y, rate, steps)
-    losses = linearize.predict_losses(kernel, learner(x), y, rate, steps)
+    predicted = ntk.predict_outputs(kernel, learner(x), y, rate, steps)
+    losses = ntk.predict_losses(kernel, learner(x), y, rate, steps)
     learner.compile(keras.optimizers.SGD(rate), "mse")
     history = learner.fit(x, y, batch_size=6, epochs=steps, verbose=0).history
     assert losses[-1] < 0.5 * losses[0]
@@ -237,7 +237,7 @@ def test_training_follows_the_kernel(make):
 
 def test_shapes_that_do_not_fit_a_kernel_are_refused():
     with pytest.raises(ValueError, match=r"Expected a kernel .* Received: shapes \(2, 1, 2, 1\)"):
-        linearize.predict_outputs(np.ones((2, 1, 2, 1)), np.ones((2, 1)), np.ones(2), 1.0, 3)
+        ntk.predict_outputs(np.ones((2, 1, 2, 1)), np.ones((2, 1)), np.ones(2), 1.0, 3)
 
 
 def test_the_linearized_network_is_saved_and_exported(tmp_path):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.command import TINY, contents, flags_of
-from wna_tf import datasets, evaluation, export, files, losses, results, training
-from wna_tf.config import Config
+from wna_tf import datasets, files, losses
+from wna_tf.experiments import build, evaluation, export, training
+from wna_tf.experiments.config import Config
 
 # What each is, of outputs f and of centred, one-hot and signed targets, [batch, classes] each.
 
@@ -123,7 +124,7 @@ def test_other_names_are_the_same_loss(name):
 def test_a_saved_learner_has_its_loss_of_logits(tmp_path):
     for name in ("categorical_crossentropy", "sparse_categorical_crossentropy", "bce"):
         config = dataclasses.replace(SMALL, loss=name, width=4)
-        _, learner = training.prepare(config)
+        _, learner = build.prepare(config)
         learner.save(tmp_path / "model.keras")
         assert keras.models.load_model(tmp_path / "model.keras").loss.from_logits
 

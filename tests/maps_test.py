@@ -8,8 +8,8 @@ import pytest
 from keras import layers, ops
 
 import wna_tf
-from wna_tf import maps
-from wna_tf.trace import trace
+from wna_tf.graph import registry
+from wna_tf.graph.tracing import trace
 
 
 def find(program, name):
@@ -327,7 +327,7 @@ def test_a_subclass_is_expanded_as_its_parent_unless_it_overrides_call():
         def call(self, inputs):
             return inputs - self.scale
 
-    @maps.register(Parent)
+    @registry.register_layer(Parent)
     def _expand(layer, emit, x):
         return emit.local(layer, x)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import wna_tf
 from tests.conftest import SHARED
 from wna_tf import measures
-from wna_tf.trace import trace
+from wna_tf.graph.tracing import trace
 
 GOLDEN = SHARED / "golden/alignment_score_kmnist_w16.npz"
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from wna_tf import models
-from wna_tf.config import Config
+from wna_tf.experiments import build
+from wna_tf.experiments.config import Config
 
 
 def test_cnn_has_a_kernel_and_a_bias_for_each_block():
@@ -37,7 +38,7 @@ def test_two_layer_network_is_its_formula():
 
 
 def test_build_takes_what_the_model_needs():
-    network = models.build(Config(model="cnn", width=4, strides=(2,)), (8, 8, 1), 3)
+    network = build.network(Config(model="cnn", width=4, strides=(2,)), (8, 8, 1), 3)
     assert network.layers[1].strides == (2, 2)
     assert network.layers[1].filters == 4
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tensorflow.python.framework import config as framework
 
 import wna_tf
-from wna_tf import export, training
-from wna_tf.config import Config
+from wna_tf.experiments import build, export, training
+from wna_tf.experiments.config import Config
 
 RULES = wna_tf.rules.names()
 HALF = 0.02  # Of an update's norm, mixed_bfloat16 against float64. Measured: at most 0.012.
@@ -139,5 +139,5 @@ def test_a_run_trains_in_it(precision, tmp_path):
 @pytest.mark.filterwarnings("error:Model doesn't support `jit_compile=True`")
 @pytest.mark.usefixtures("without_determinism")
 def test_a_run_compiles_with_xla_if_asked():
-    _, learner = training.prepare(Config(width=4, jit_compile=True))
+    _, learner = build.prepare(Config(width=4, jit_compile=True))
     assert learner.jit_compile

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 import wna_tf
-from wna_tf.trace import trace
+from wna_tf.graph.tracing import trace
 
 
 def make_program(outputs_of, shape=(6,)):

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wna_tf import reporting, results
-from wna_tf.reporting import charts, exhibits, fields, measures, tables
+from wna_tf.experiments import reporting, run_directory
+from wna_tf.experiments.reporting import charts, exhibits, fields, measures, tables
 
 
 def make_run(rule, width, seed, accuracy, loss=0.5, history=(), **config):
     config = {"rule": rule, "width": width, "seed": seed, "dataset": "digits"} | config
     chance = {"accuracy": 0.1}
     result = {"validation_accuracy": accuracy, "train_loss": loss, "chance": chance}
-    return results.Run(pathlib.Path(f"{rule}{width}{seed}"), config, result, list(history))
+    return run_directory.Run(pathlib.Path(f"{rule}{width}{seed}"), config, result, list(history))
 
 
 def make_history(epochs, **columns):
@@ -55,7 +55,7 @@ def cells_of(table):
 def report(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")
     for name, config in (("failed", {"rule": "readout", "width": 16}), ("again", {"width": 8})):
-        results.write_failure(directory / name, config, "Out of <memory> & more", "")
+        run_directory.write_failure(directory / name, config, "Out of <memory> & more", "")
     return directory, reporting.report(RUNS, directory)
 
 
@@ -160,7 +160,7 @@ def test_runs_of_two_kinds_have_files_of_their_own(tmp_path):
     history = make_history(2, loss=lambda t: 1 / t)
     run = make_run("readout", 8, 0, 0.5, history=history)
     config = run.config | {"dataset": "add"}
-    other = results.Run(pathlib.Path("b"), config, {"best_validation_loss": 0.5}, history)
+    other = run_directory.Run(pathlib.Path("b"), config, {"best_validation_loss": 0.5}, history)
     made = reporting.report([run, other], tmp_path)
     assert [exhibit.figure.stem for exhibit in made] == [
         "validation_accuracy_by_rule",
@@ -252,7 +252,7 @@ def test_the_best_learning_rate_diverges_least():
 
 def test_the_lowest_loss_is_the_best():
     runs = [
-        results.Run(
+        run_directory.Run(
             pathlib.Path(),
             {"rule": "readout", "width": width, "learning_rate": rate, "seed": 0},
             {"train_loss": rate},
@@ -307,7 +307,7 @@ def test_diagnostics_have_blocks_controls_and_standard_errors():
 
 
 def test_runs_without_validation_report_the_train_loss():
-    run = results.Run(pathlib.Path(), {"rule": "a"}, {"train_loss": 0.5}, [])
+    run = run_directory.Run(pathlib.Path(), {"rule": "a"}, {"train_loss": 0.5}, [])
     assert measures.main(run) == "train_loss"
     assert measures.status(run) == "finished"
 

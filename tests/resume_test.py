@@ -20,8 +20,10 @@ import tensorflow as tf
 
 import wna_tf
 from tests.conftest import ROOT
-from wna_tf import config, environment, files, results, resume, training
+from wna_tf import files
 from wna_tf.datasets import pipeline
+from wna_tf.experiments import config, environment, resume, run_directory, training
+from wna_tf.experiments.config import Setup
 
 
 def data(n=26, batch_size=6):
@@ -220,12 +222,12 @@ def train(directory, moment=None):
         files.replacing = deadly
         wna_tf.callbacks.Progress = Deadly
         Deadly.__name__ = "Progress"  # A checkpoint tells by the names whether callbacks are its.
-    training.train(CONFIG, directory, training.Setup(checkpoint_every=2))
+    training.train(CONFIG, directory, Setup(checkpoint_every=2))
 
 
 def bits(run):
     """Everything of a run directory that must be the same."""
-    with zipfile.ZipFile(run / results.MODEL) as archive:
+    with zipfile.ZipFile(run / run_directory.MODEL) as archive:
         file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
     arrays = {}
     file.visititems(
@@ -234,22 +236,22 @@ def bits(run):
         )
     )
     drop = {"seconds": None}
-    rows = [row | drop for row in results.read_history(run / results.HISTORY)]
-    seconds = [row["seconds"] for row in results.read_history(run / results.HISTORY)]
+    rows = [row | drop for row in run_directory.read_history(run / run_directory.HISTORY)]
+    seconds = [row["seconds"] for row in run_directory.read_history(run / run_directory.HISTORY)]
     assert sorted(seconds) == seconds
     assert {path.name for path in run.iterdir()} == {
-        results.CONFIG,
-        results.HISTORY,
-        results.MODEL,
-        results.RESULT,
+        run_directory.CONFIG,
+        run_directory.HISTORY,
+        run_directory.MODEL,
+        run_directory.RESULT,
     }
-    return arrays, rows, files.read_json(run / results.RESULT) | drop
+    return arrays, rows, files.read_json(run / run_directory.RESULT) | drop
 
 
 def test_killed_in_a_batch_in_a_write_and_at_the_end(tmp_path):
     # Processes that are forked after the import of TensorFlow and before its first operation.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["wna_tf.training"])
+    context.set_forkserver_preload(["wna_tf.experiments.training"])
 
     def run(*args):
         process = context.Process(target=train, args=args)
@@ -260,7 +262,7 @@ def test_killed_in_a_batch_in_a_write_and_at_the_end(tmp_path):
     killed = tmp_path / "killed"
     for moment in (7, "step-000000000012", "model.keras"):
         assert run(killed, moment) == -signal.SIGKILL
-        assert results.state(killed) == "started"
+        assert run_directory.state(killed) == "started"
     assert run(killed) == run(tmp_path / "whole") == 0
     assert bits(killed) == bits(tmp_path / "whole")
 
@@ -289,7 +291,7 @@ def test_killed_at_random_moments(tmp_path):
     for number in range(20):
         directory = tmp_path / str(number)
         process = start(directory)
-        while not list(directory.glob(f"*/{results.CONFIG}")) and process.poll() is None:
+        while not list(directory.glob(f"*/{run_directory.CONFIG}")) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, longest))
         process.kill()
@@ -306,5 +308,7 @@ def test_killed_at_random_moments(tmp_path):
 
 def time_of_imports():
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import wna_tf.training"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import wna_tf.experiments.training"], cwd=ROOT, check=True
+    )
     return time.monotonic() - began

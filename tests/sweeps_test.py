@@ -11,8 +11,10 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from wna_tf import executors, files, locks, results, sweeps, training
-from wna_tf.config import Config
+from wna_tf import files, locks
+from wna_tf.experiments import build, executors, run_directory, sweeps, training
+from wna_tf.experiments import plan as plans
+from wna_tf.experiments.config import Config
 
 TINY = {"width": 4, "depth": 1, "epochs": 1, "data_limit": 20, "batch_size": 20}
 
@@ -35,15 +37,15 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsy
     runs, failures = sweeps.sweep(grid, tmp_path)
     assert [run.config["width"] for run in runs] == [4, 6]
     assert failures == {place: "MemoryError: no room for this"}
-    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
-    assert {path.name for path in place.iterdir()} == {results.CONFIG, results.FAILURE}
+    assert files.read_json(place / run_directory.FAILURE)["error"] == failures[place]
+    assert {path.name for path in place.iterdir()} == {run_directory.CONFIG, run_directory.FAILURE}
     assert "Failed:" in capsys.readouterr().out
 
     monkeypatch.setattr(training, "build", real)
     runs, failures = sweeps.sweep(grid, tmp_path)  # What failed is tried again.
     assert [run.config["width"] for run in runs] == [4, 5, 6]
     assert not failures
-    assert not (place / results.FAILURE).exists()
+    assert not (place / run_directory.FAILURE).exists()
     assert re.findall(r"\[\d/\d\]", capsys.readouterr().out) == ["[3/3]"]
 
 
@@ -68,9 +70,9 @@ def test_a_plan_tells_states_and_steps(tmp_path):
         Config(dataset="imagenet", epochs=1),
     ]
     (tmp_path / grid[1].name).mkdir()
-    files.write_json(tmp_path / grid[1].name / results.RESULT, {})
-    results.write_failure(tmp_path / grid[2].name, {}, "error", "")
-    plan = sweeps.plan(grid, tmp_path)
+    files.write_json(tmp_path / grid[1].name / run_directory.RESULT, {})
+    run_directory.write_failure(tmp_path / grid[2].name, {}, "error", "")
+    plan = plans.describe(grid, tmp_path)
     rows = [line.split(" | ")[1:3] for line in plan.splitlines()[2:6]]
     assert rows == [["new", "36"], ["finished", "67500"], ["failed", "3"], ["new", "12812"]]
     assert "\n4 runs, 12851 steps to do, about " in plan
@@ -79,19 +81,19 @@ def test_a_plan_tells_states_and_steps(tmp_path):
 def test_the_plan_counts_the_steps_that_are_taken(tmp_path):
     config = Config(**TINY | {"data_limit": 50, "epochs": 2})
     training.train(config, tmp_path / "run")
-    data = training.load_data(config)
-    assert training.count_steps(config) == 2 * data.train.cardinality()
+    data = build.load_data(config)
+    assert build.count_steps(config) == 2 * data.train.cardinality()
 
 
 def test_a_limit_that_leaves_nothing_out_still_makes_equal_batches():
     # 1,200 digits are left beside validation: batches of gcd(1200, 500), as `split` makes them.
     config = Config(data_limit=1200, batch_size=500, epochs=1)
-    assert training.count_steps(config) == training.load_data(config).steps == 12
+    assert build.count_steps(config) == build.load_data(config).steps == 12
 
 
 def test_a_plan_of_images_without_a_directory_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Expected data_dir .* Received: data_dir=None"):
-        sweeps.plan([Config(dataset="image_folder")], tmp_path)
+        plans.describe([Config(dataset="image_folder")], tmp_path)
 
 
 # Run beside locks.py, which needs nothing of the package: importing that takes seconds.
@@ -157,9 +159,9 @@ def test_busy_runs_are_waited_for(tmp_path, monkeypatch):
             return sweeps.BUSY
         place = directory / config.name
         place.mkdir()
-        files.write_json(place / results.CONFIG, {})
-        files.write_json(place / results.RESULT, {"epochs": 1})
-        results.write_history(place / results.HISTORY, [{"epoch": 1, "seconds": 2}])
+        files.write_json(place / run_directory.CONFIG, {})
+        files.write_json(place / run_directory.RESULT, {"epochs": 1})
+        files.write_rows(place / run_directory.HISTORY, [{"epoch": 1, "seconds": 2}])
         return ""
 
     monkeypatch.setattr(sweeps, "attempt", attempt)
@@ -183,13 +185,13 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
             announced += process.stdout.readline().startswith("[")
         time.sleep(1.5)
         process.send_signal(signal.SIGKILL)
-    finished = {path: path.stat().st_mtime_ns for path in broken.glob(f"*/{results.RESULT}")}
+    finished = {path: path.stat().st_mtime_ns for path in broken.glob(f"*/{run_directory.RESULT}")}
     assert len(finished) == 2
     again = subprocess.run(command(broken), cwd=ROOT, check=True, capture_output=True, text=True)
     assert re.findall(r"^\[\d/\d\]", again.stdout, re.MULTILINE) == ["[3/4]", "[4/4]"]
     for path, time_ns in finished.items():
         assert path.stat().st_mtime_ns == time_ns
-    runs, others = results.read_runs(tmp_path / "whole"), results.read_runs(broken)
+    runs, others = run_directory.read_runs(tmp_path / "whole"), run_directory.read_runs(broken)
     assert len(runs) == 4
     drop = {"seconds": None}
     for run, other in zip(runs, others, strict=True):
@@ -230,8 +232,8 @@ def test_a_worker_of_ray_that_is_killed_is_a_failed_run(tmp_path, monkeypatch):
     assert [run.config["rule"] for run in runs] == ["readout"]
     place = tmp_path / grid[0].name
     assert list(failures) == [place] and failures[place].startswith("Died: ")
-    assert files.read_json(place / results.FAILURE)["error"] == failures[place]
-    assert results.state(place) == "failed"
+    assert files.read_json(place / run_directory.FAILURE)["error"] == failures[place]
+    assert run_directory.state(place) == "failed"
 
 
 def test_an_executor_without_its_package_is_refused(monkeypatch):
@@ -244,10 +246,10 @@ def test_an_executor_without_its_package_is_refused(monkeypatch):
 
 def test_results_of_a_sweep_are_plain_json(tmp_path):
     sweeps.sweep(make_grid()[:1], tmp_path)
-    (path,) = tmp_path.glob(f"*/{results.RESULT}")
+    (path,) = tmp_path.glob(f"*/{run_directory.RESULT}")
     assert json.loads(path.read_text())["examples"]["train"] == 20
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (150, "2 min"), (3e5, "3 days")])
 def test_durations_are_in_their_largest_unit(seconds, text):
-    assert sweeps.format_seconds(seconds) == text
+    assert plans.format_seconds(seconds) == text

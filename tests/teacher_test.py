@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import wna_tf
-from wna_tf import callbacks, training
-from wna_tf.config import Config
+from wna_tf import callbacks
+from wna_tf.experiments import build
+from wna_tf.experiments.config import Config
 
 CONFIG = Config(
     rule="feedback_alignment", dataset="teacher", model="two_layer", width=20, batch_size=50
@@ -27,7 +28,7 @@ def test_examples_are_normalized_and_made_by_their_seed():
 
 def test_the_ridge_term_is_added_to_the_last_update_until_it_is_switched_off():
     config = dataclasses.replace(CONFIG, ridge=0.3, learning_rate=0.5)
-    data, learner = training.prepare(config)
+    data, learner = build.prepare(config)
     x, y = next(iter(data.train))
     for epoch, ridge in enumerate([0.3, 0.0, 0.0]):
         hidden, beta = (variable.numpy() for variable in learner.trainable_variables)

@@ -164,3 +164,10 @@ def write_csv(path: pathlib.Path, head: Sequence[str], rows: Iterable[Sequence[A
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows(rows)
+
+
+def write_rows(path: pathlib.Path, rows: list[dict[str, float]]) -> None:
+    """Writes rows of values by column atomically as CSV; what a row does not have stays empty."""
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as beside:
+        write_csv(beside, head, ([row.get(key, "") for key in head] for row in rows))

@@ -10,12 +10,14 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import feedback, linearize, losses, rules, saved_model
-from wna_tf.errors import Errors, Watched
-from wna_tf.kinds import Affine
-from wna_tf.maps import Refused, register
-from wna_tf.program import Networks, Program, Remembered, Weights
-from wna_tf.trace import trace
+from wna_tf import linearize, losses, rules, saved_model
+from wna_tf.feedback.source import reseed
+from wna_tf.graph.errors import Errors, Watched
+from wna_tf.graph.forward_pass import Networks, Remembered, Weights
+from wna_tf.graph.operators import Affine
+from wna_tf.graph.program import Program
+from wna_tf.graph.registry import Refused, register_layer
+from wna_tf.graph.tracing import trace
 
 
 class Step(NamedTuple):
@@ -117,7 +119,7 @@ class Learner(keras.Model):
             self._add_own_weight(
                 f"feedback_weight_{index}",
                 own.shape,
-                feedback.reseed(own.initializer, seed, index),
+                reseed(own.initializer, seed, index),
                 own.maps[0].kernel.dtype,
             )
             for index, own in enumerate(self._own)
@@ -358,7 +360,7 @@ class Learner(keras.Model):
         return cls(**config | {"network": network})
 
 
-@register(Learner)
+@register_layer(Learner)
 def _refuse(layer, emit, *args, **kwargs):
     del layer, emit, args, kwargs
     raise Refused("it is a Learner, whose rule would not be followed: use its network")

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from wna_tf.jacobians import transpose_jvp
-from wna_tf.kinds import Affine
-from wna_tf.recurrence import Recurrence
+from wna_tf.graph.jvp import transpose_jvp
+from wna_tf.graph.operators import Affine
+from wna_tf.graph.recurrence import Recurrence
 
 # The score is exact if one application to every basis vector takes at most so many multiply-adds,
 # about half a second on two cores.

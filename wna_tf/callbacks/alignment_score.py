@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from wna_tf import engine, measures, rules
+from wna_tf import measures, rules
 from wna_tf.callbacks.diagnostic import Diagnostic, trace
+from wna_tf.credit import reverse_mode
 
 
 class AlignmentScore(Diagnostic):
@@ -86,7 +87,7 @@ class AlignmentScore(Diagnostic):
         """Updates the companion, in the graph of a training step."""
         learner = self.model
         networks = step.networks.anew()  # In the graph they are one.
-        credit = engine.transpose(networks, rules.get("align_zero"), {}, step.errors)
+        credit = reverse_mode.transpose(networks, rules.get("align_zero"), {}, step.errors)
         rate = learner.optimizer.learning_rate
         if isinstance(rate, keras.Variable):  # Not a schedule, which the companion has too.
             self._optimizer.learning_rate.assign(rate)

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from wna_tf import engine, measures
+from wna_tf import measures
 from wna_tf.callbacks.diagnostic import Diagnostic, trace
+from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Current
 
 
@@ -36,7 +37,7 @@ class Conservation(Diagnostic):
         current, initial = self.model.weight_values()
 
         def quantities(weights):
-            carriers = engine.carriers(program, feedback, own, weights, initial)
+            carriers = reverse_mode.carriers(program, feedback, own, weights, initial)
             return {
                 f"conservation/{names[lower]}_to_{names[upper]}": measures.conserved_quantity(
                     weights[id(lower.kernel)],

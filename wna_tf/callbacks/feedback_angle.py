@@ -3,8 +3,9 @@
 import keras
 import tensorflow as tf
 
-from wna_tf import engine, measures
+from wna_tf import measures
 from wna_tf.callbacks.diagnostic import BatchDiagnostic
+from wna_tf.credit import reverse_mode
 
 
 class FeedbackAngle(BatchDiagnostic):
@@ -32,7 +33,7 @@ class FeedbackAngle(BatchDiagnostic):
         learner = self.model
         names = learner.program.affine_names
         current, initial = learner.weight_values()
-        carriers = engine.carriers(
+        carriers = reverse_mode.carriers(
             learner.program, learner.rule.feedback, learner.feedback_values(), current, initial
         )
         angles = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from wna_tf import results
+from wna_tf import files
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -44,4 +44,4 @@ class HistoryFile(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, "seconds": round(self.seconds, 3)}
         self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
-        results.write_history(self.path, self.rows)
+        files.write_rows(self.path, self.rows)

@@ -1,0 +1,125 @@
+"""Credit assignment: how updates are computed from the error, exactly or by an estimate."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
+
+import tensorflow as tf
+
+from wna_tf import serialization
+from wna_tf.credit import forward_mode, reverse_mode
+from wna_tf.graph.errors import Errors
+from wna_tf.graph.forward_pass import Networks
+from wna_tf.graph.operators import Affine
+from wna_tf.rules import Rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Credit(abc.ABC):
+    """How updates are computed from the error."""
+
+    name: ClassVar[str]
+
+    def check(self, rule: Rule) -> None:
+        """Raises a ValueError if the updates of a rule cannot be computed so."""
+        del rule
+
+    @abc.abstractmethod
+    def assign(
+        self,
+        networks: Networks,
+        rule: Rule,
+        own: Mapping[Affine, tf.Tensor],
+        errors: Errors,
+        seed: tf.Tensor,
+    ) -> dict[int, tf.Tensor]:
+        """Returns the update of every weight that gets one, by the `id` of its variable.
+
+        Args:
+            networks: The network at its current and its initial weights.
+            rule: The rule.
+            own: Feedback weights that the rule's feedback source owns.
+            errors: Derivatives of the loss, [batch, ...], with their places.
+            seed: Seed of this step, [2].
+        """
+
+
+class Reverse(Credit):
+    """Exactly, by a reverse pass through the network: any rule."""
+
+    name = "reverse"
+
+    def assign(self, networks, rule, own, errors, seed):
+        return reverse_mode.transpose(networks, rule, own, errors)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward(Credit):
+    """By an unbiased estimate from random tangents, without a reverse pass (see `forward`).
+
+    For rules whose three choices are initial: `align_zero` and `linearized`.
+
+    Attributes:
+        num_tangents: Draws of tangents in a step, at least 1.
+
+    Raises:
+        ValueError: If `num_tangents` is not such an integer.
+    """
+
+    name = "forward"
+    num_tangents: int = 1
+
+    def __post_init__(self):
+        number = self.num_tangents
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(
+                f"Expected num_tangents to be an integer at least 1. Received: {number!r}"
+            )
+
+    def check(self, rule):
+        choices = (rule.feedback.name, rule.derivative, rule.activity)
+        if set(choices) != {"initial"}:
+            raise ValueError(
+                "Expected a rule whose feedback, derivative and activity are initial for forward "
+                f"credit (align_zero, linearized). Received: {', '.join(choices)}"
+            )
+
+    def assign(self, networks, rule, own, errors, seed):
+        return forward_mode.estimate(
+            networks, errors, lambda index, like: self.draw(index, like, seed)
+        )
+
+    def draw(self, index: int, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Returns tangents N(0, 1) for the output of a map, [num_tangents, *shape of like]."""
+        return tf.random.stateless_normal(
+            tf.concat([[self.num_tangents], tf.shape(like)], 0),
+            tf.random.experimental.stateless_fold_in(seed, index, alg="philox"),
+            dtype=like.dtype,
+            alg="philox",
+        )
+
+
+_CREDITS = {credit.name: credit for credit in (Reverse, Forward)}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the name of every way to assign credit."""
+    return tuple(_CREDITS)
+
+
+def get(identifier: "str | dict | Credit") -> Credit:
+    """Returns a way to assign credit.
+
+    Args:
+        identifier: A name, what `serialize` returns, or a `Credit`.
+
+    Raises:
+        ValueError: If it is none of these; the message lists the names.
+    """
+    return serialization.get(identifier, Credit, _CREDITS, "credit", "a way to assign credit")
+
+
+def serialize(credit: Credit) -> dict:
+    """Returns a way to assign credit as a dict that `get` accepts."""
+    return serialization.serialize(credit)

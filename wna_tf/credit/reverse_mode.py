@@ -1,0 +1,134 @@
+"""The engine: turns any rule into updates, by transposing Jacobian-vector products map by map.
+
+For tangents `T` of the weights, the tangent of block l is
+
+    dz_l = A_l(dh_{l-1}; V_l) + A_l(p_{l-1}; T_l),    dh_l = J_phi dz_l,
+
+from `dh_0 = 0` to `df`. The update is the transpose of `T -> df`, applied to the output error.
+Both affine terms are forward-accumulator Jacobian-vector products, transposed one map at a time:
+so no tangent is ever computed, since no transpose needs its value.
+Source: Boopathy and Fiete (2022), section 3.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import tensorflow as tf
+
+from wna_tf.feedback import Feedback
+from wna_tf.graph.errors import Errors
+from wna_tf.graph.forward_pass import Evaluation, Networks, Weights
+from wna_tf.graph.operators import Affine, Delta, Map, Updates, Value
+from wna_tf.graph.program import Program
+from wna_tf.rules import Rule
+
+
+def carriers(
+    program: Program,
+    feedback: Feedback,
+    own: Mapping[Affine, tf.Tensor],
+    current: Weights,
+    initial: Weights,
+) -> dict[Affine, tf.Tensor | None]:
+    """Returns the kernels that carry deltas, of the maps that have something to carry them to.
+
+    Args:
+        program: The network.
+        feedback: Source of the feedback weights.
+        own: Feedback weights that the source owns.
+        current: Current weights.
+        initial: Weights at initialization.
+    """
+    return {
+        step: feedback.kernel(
+            step, current[id(step.kernel)], initial[id(step.kernel)], own.get(step)
+        )
+        for step in program.affine_maps
+        if program.learned.issuperset(step.inputs)
+    }
+
+
+def walk_back(
+    program: Program,
+    carriers: Mapping[Affine, tf.Tensor | None],
+    derivative: Evaluation,
+    activity: Evaluation,
+    sources: Iterable[tuple[Value, tf.Tensor]],
+) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
+    """Carries deltas from the output to the input, map by map.
+
+    Args:
+        program: The network.
+        carriers: The kernels that carry deltas.
+        derivative: The network in which derivatives are taken.
+        activity: The network whose presynaptic activity is read.
+        sources: Deltas from outside, [batch, ...], by the place where they arrive.
+
+    Yields:
+        Each map that a delta reaches, what arrived at its outputs, and the updates of its weights.
+    """
+    deltas: dict[Value, Delta] = {}
+
+    def receive(place: Value, delta: Delta | None) -> None:
+        if delta is not None and place in program.learned:
+            if place in deltas:
+                delta = Delta(*map(tf.add, deltas[place], delta))
+            deltas[place] = delta
+
+    for place, delta in sources:
+        receive(place, Delta(delta, delta))
+    for step in reversed(program.maps):
+        received = [deltas.pop(place, None) for place in step.outputs]
+        if not any(received):
+            continue
+        below, updates = step.transpose(
+            derivative.records[step], activity.records[step], received, carriers.get(step)
+        )
+        for place, delta in zip(step.inputs, below, strict=True):
+            receive(place, delta)
+        yield step, received, updates
+
+
+def collect(updates: Iterable[tuple[Map, Updates]]) -> dict[int, tf.Tensor]:
+    """Returns the update of every weight that gets one, by the `id` of its variable.
+
+    Args:
+        updates: Those of each map's weights; a weight that several maps use gets their sum.
+    """
+    collected: dict[int, tf.Tensor] = {}
+    for step, of_weights in updates:
+        for variable, update in zip(step.weights, of_weights, strict=True):
+            if update is not None:
+                key = id(variable)
+                collected[key] = collected[key] + update if key in collected else update
+    return collected
+
+
+def transpose(
+    networks: Networks,
+    rule: Rule,
+    own: Mapping[Affine, tf.Tensor],
+    errors: Errors,
+) -> dict[int, tf.Tensor]:
+    """Applies the transposed Jacobian-vector product of a rule to the output error.
+
+    Args:
+        networks: The network at its current and its initial weights.
+        rule: The rule.
+        own: Feedback weights that the rule's feedback source owns.
+        errors: Derivatives of the loss, [batch, ...], with their places.
+
+    Returns:
+        The update direction of every weight that gets one, by the `id` of its variable.
+    """
+    program = networks.program
+    derivative, activity = networks[rule.derivative], networks[rule.activity]
+    projected = rule.feedback.project(program, own, errors)
+    sources = [
+        (place, tf.cast(delta, derivative.values[place.index].dtype))
+        for place, delta in (*errors, *projected.items())
+    ]
+    kernels = carriers(
+        program, rule.feedback, own, networks.weights["current"], networks.weights["initial"]
+    )
+    walk = walk_back(program, kernels, derivative, activity, sources)
+    return collect((step, updates) for step, _, updates in walk)

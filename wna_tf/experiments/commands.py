@@ -1,0 +1,76 @@
+"""What the command line does, mode by mode; each prints what a user wants to see."""
+
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wna_tf.experiments import evaluation, export, reporting, run_directory, strategies, sweeps
+from wna_tf.experiments import plan as plans
+from wna_tf.experiments.config import Config, Setup
+
+
+def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, setup: Setup) -> int:
+    """Trains a grid, and reports it.
+
+    Args:
+        configs: The runs.
+        directory: Directory of the runs.
+        executor: Where they are trained, see `executors.names`.
+        setup: How each is trained.
+
+    Returns:
+        The status of the process: 1 if a run failed, else 0.
+
+    Raises:
+        ValueError: If something else is in the place of the report, or as of `sweeps.sweep`:
+            nothing is trained then.
+        OSError: If the report cannot be written.
+    """
+    reporting.check_own(directory)
+    with strategies.chief_alone_prints(strategies.get(setup.strategy)):
+        runs, failures = sweeps.sweep(configs, directory, executor, setup)
+        if runs:
+            try:
+                _report(runs, directory)
+            except OSError as error:
+                raise OSError(
+                    f"{error} ({len(runs)} runs are finished; --mode=report reports them)"
+                ) from error
+    if failures:
+        names = ", ".join(path.name for path in failures)
+        print(f"{len(failures)} runs failed (see their failure.json): {names}", file=sys.stderr)
+    return int(bool(failures))
+
+
+def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup) -> None:
+    """Lists a grid, and trains nothing."""
+    print(plans.describe(configs, directory, setup))
+
+
+def report(directory: pathlib.Path) -> None:
+    """Reports every finished run in a directory."""
+    _report(run_directory.read_runs(directory), directory)
+
+
+def evaluate(directory: pathlib.Path, split: str, given: Mapping[str, list[Any]]) -> None:
+    """Evaluates finished runs or a SavedModel.
+
+    Args:
+        directory: The runs, a run, or a SavedModel.
+        split: Examples to evaluate on, one of `evaluation.SPLITS`.
+        given: Fields of data and loss that override those of a run, with one value each.
+    """
+    options = evaluation.choose(given)
+    print(evaluation.describe(evaluation.evaluate(directory, split, options)))
+
+
+def export_runs(directory: pathlib.Path) -> None:
+    """Exports finished runs."""
+    print(*export.export_runs(directory), sep="\n")
+
+
+def _report(runs: Sequence[run_directory.Run], directory: pathlib.Path) -> None:
+    main = reporting.report(runs, directory)[0]
+    print(f"\n{main.title}\n\n{main.table}\n\nFigure: {main.figure}")
+    print(f"Report: {directory / reporting.PAGE}")

@@ -1,0 +1,263 @@
+"""The configuration of a run: defaults, help, validation, and what a run directory records."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
+
+_LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
+# Keras goes through a network by recursion, three layers a block, and Python ends it at 1,000.
+_MOST_BLOCKS = 256
+
+
+def _option(default: Any, help: str, **metadata: Any) -> Any:
+    """Declares a field with its help and what values it takes.
+
+    Args:
+        default: Its default; a field whose default is None may stay None.
+        help: One line.
+        **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum`,
+            `maximum` (of integers) and `above` (bounds, the last exclusive), `choices`, `grid`
+            (whether a comma list of values makes a grid of runs), `many` (whether the value is a
+            tuple, which may be empty if the default is), `most` (how many values it may have).
+    """
+    metadata.setdefault("kind", type(default))
+    if metadata["kind"] is int:
+        metadata.setdefault("maximum", _LARGEST)
+    return dataclasses.field(default=default, metadata={"help": help} | metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that determines the result of a run.
+
+    Raises:
+        ValueError: If a value is of the wrong type or out of range.
+    """
+
+    rule: str = _option("align_ada", "learning rule", grid=True)
+    credit: str = _option(
+        "reverse",
+        "how updates are computed: forward is an estimate without a reverse pass",
+        choices=("reverse", "forward"),
+    )
+    num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
+    dataset: str = _option("digits", "data set")
+    data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
+    image_size: int | None = _option(
+        None, "height and width of images read from files", kind=int, minimum=1
+    )
+    skip_corrupt: bool = _option(False, "whether to leave out image files that are corrupt")
+    validation_size: int | None = _option(
+        None, "training examples set aside for validation", kind=int, minimum=1
+    )
+    data_limit: int | None = _option(
+        None, "number of examples to train on", kind=int, minimum=1, grid=True
+    )
+    model: str = _option("mlp", "network")
+    width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
+    depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS)
+    strides: tuple[int, ...] = _option(
+        (1, 2, 2),
+        "stride of each block of a cnn",
+        kind=int,
+        minimum=1,
+        many=True,
+        most=_MOST_BLOCKS,
+    )
+    parameterization: str = _option(
+        "ntk", "size of weights and outputs", choices=("ntk", "standard")
+    )
+    use_bias: bool = _option(True, "whether blocks add a bias")
+    normalize: bool = _option(True, "whether blocks normalize by batch statistics")
+    activation: str = _option("relu", "activation", grid=True)
+    statistics: str = _option(
+        "moving",
+        "statistics that normalize at evaluation; batch is the paper's code",
+        choices=("moving", "batch"),
+    )
+    synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
+    optimizer: str = _option("sgd", "optimizer", choices=("sgd", "adam"))
+    learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
+    loss: str = _option("mse", "loss, by its Keras name")
+    ridge: float = _option(
+        0.0, "ridge term: this times the last kernel is added to its update", minimum=0, grid=True
+    )
+    ridge_epochs: int | None = _option(
+        None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True
+    )
+    precision: str = _option(
+        "float32", "dtype policy of layers", choices=("float32", "mixed_bfloat16", "float64")
+    )
+    jit_compile: bool = _option(False, "whether XLA compiles the steps")
+    batch_size: int = _option(100, "examples a step", minimum=1)
+    epochs: int = _option(10, "passes over the training data", minimum=1)
+    diagnostics: tuple[str, ...] = _option((), "what to measure each epoch", kind=str, many=True)
+    seed: int = _option(
+        99,
+        "seed of weights, feedback weights and data order",
+        minimum=0,
+        maximum=2**32 - 1,
+        grid=True,
+    )
+
+    def __post_init__(self):
+        _check_fields(self)
+
+    @property
+    def name(self) -> str:
+        """Name of its run directory: the grid's main fields, and a digest of all fields.
+
+        Fields at their defaults do not count in the digest: a new field keeps old runs' names.
+        """
+        parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
+        if self.data_limit is not None:
+            parts.append(f"limit{self.data_limit}")
+        default = Config().to_dict()
+        told = {key: value for key, value in self.to_dict().items() if value != default[key]}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return "_".join([*parts, digest[:8]])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as plain values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """How a run is trained: what does not belong to its configuration.
+
+    The number of replicas does not change the result, unless each normalizes its own part of a
+    batch (see `Config.synchronized`); `cache_frozen` changes it by rounding at most.
+
+    Raises:
+        ValueError: If a value is of the wrong type or out of range.
+    """
+
+    strategy: str = _option("auto", "devices that train", choices=STRATEGIES)
+    checkpoint_every: int = _option(100, "steps from one checkpoint to the next", minimum=1)
+    tensorboard: bool = _option(False, "whether to write histories for TensorBoard too")
+    cache_frozen: bool = _option(False, "whether to compute the frozen network only once")
+    cache_gigabytes: float = _option(
+        4.0, "memory for that in each process that trains, in units of 1e9 bytes", above=0
+    )
+
+    def __post_init__(self):
+        _check_fields(self)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """Returns the configuration that `Config.to_dict` wrote.
+
+    Raises:
+        ValueError: If a field is unknown or a value is wrong.
+    """
+    fields = {field.name: field for field in dataclasses.fields(Config)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
+    return Config(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def parse(field: dataclasses.Field, text: str) -> list[Any]:
+    """Parses what the command line gives for a field.
+
+    Args:
+        field: A field of `Config` or `Setup`.
+        text: One value, or a comma list of values if the field takes one; "" is None, or ()
+            if the default is.
+
+    Returns:
+        The field's values: more than one for a grid.
+
+    Raises:
+        ValueError: If a value cannot be parsed.
+    """
+    kind, is_list = field.metadata["kind"], {"many", "grid"} & set(field.metadata)
+    if text == "" and field.default in (None, ()):
+        return [field.default]
+    try:
+        values = [kind(part) for part in (text.split(",") if is_list else [text])]
+    except ValueError:
+        raise ValueError(
+            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={text!r}"
+        ) from None
+    return [tuple(values)] if field.metadata.get("many") else values
+
+
+def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
+    """Returns a configuration for every combination of values.
+
+    Args:
+        grid: Values by field; the last field varies fastest.
+
+    Raises:
+        ValueError: If a value is wrong.
+    """
+    configs = [
+        Config(**dict(zip(grid, values, strict=True)))
+        for values in itertools.product(*grid.values())
+    ]
+    return list(dict.fromkeys(configs))
+
+
+def _check_fields(choices: Config | Setup) -> None:
+    """Raises a ValueError unless every field has a value as it declares; whole rates are floats."""
+    for field in dataclasses.fields(choices):
+        value = getattr(choices, field.name)
+        if not (value is None and field.default is None):
+            values = value if field.metadata.get("many") else (value,)
+            _check(field, value, values)
+            if field.metadata["kind"] is float:  # Equal configurations have equal records.
+                object.__setattr__(choices, field.name, float(value))
+
+
+def _describe(field: dataclasses.Field) -> str:
+    metadata = field.metadata
+    if "choices" in metadata:
+        return f"one of {', '.join(metadata['choices'])}"
+    noun = {int: "an integer", float: "a number", bool: "true or false", str: "a name"}
+    told = [noun[metadata["kind"]]]
+    if "maximum" in metadata:
+        told.append(f"from {metadata['minimum']} to {metadata['maximum']}")
+    elif "minimum" in metadata:
+        told.append(f"at least {metadata['minimum']}")
+    told += [f"above {metadata['above']}"] if "above" in metadata else []
+    told += [f"and at most {metadata['most']} of them"] if "most" in metadata else []
+    return " ".join(told)
+
+
+def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
+    """Raises a ValueError unless every one of a field's values is as the field declares."""
+    kind, metadata = field.metadata["kind"], field.metadata
+
+    def is_valid(item: Any) -> bool:
+        if isinstance(item, bool) != (kind is bool):
+            return False
+        if not isinstance(item, (int, float) if kind is float else kind):
+            return False
+        if kind is float and not abs(item) <= sys.float_info.max:  # An integer may be larger.
+            return False
+        if "choices" in metadata and item not in metadata["choices"]:
+            return False
+        return not (
+            ("minimum" in metadata and item < metadata["minimum"])
+            or ("maximum" in metadata and item > metadata["maximum"])
+            or ("above" in metadata and item <= metadata["above"])
+        )
+
+    is_missing = not values and field.default != ()
+    is_list = isinstance(values, tuple) and len(values) <= metadata.get("most", len(values))
+    if is_missing or not is_list or not all(map(is_valid, values)):
+        raise ValueError(
+            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
+        )

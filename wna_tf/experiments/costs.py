@@ -1,0 +1,273 @@
+"""What a step costs, before it is run: arithmetic, memory traffic, time and memory.
+
+The time of a step is that of its products (two operations for each multiplication, at the rate at
+which this machine convolves), of the passes that normalization and activation make over activity,
+of those that products make over kernels, and of starting operations. The rates are measured by
+`measure_machine`, in a second. The memory is that of the activity that the reverse pass needs, of
+what is under way in the largest block, and of the weights.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from wna_tf import datasets, rules
+from wna_tf.experiments import build
+from wna_tf.experiments.config import Config
+from wna_tf.layers.normalization import normalize
+
+_FLOAT = 4  # Bytes.
+# Reads and writes of an activity: a normalization reads twice and writes once, an activation does
+# each once; back a normalization reads twice two tensors and writes, an activation reads two.
+_FORWARD, _BACK = {True: 5, False: 2}, {True: 8, False: 3}
+_GRAPHS = 40e6  # Bytes that TensorFlow takes for the graphs of a step.
+
+# By least squares from 115 steps of the networks of benchmarks/ on two cores (docs/performance.md).
+_PRODUCT = 0.9  # A product in a step, in units of one alone.
+_PASS = 1.65  # A pass over activity in a step, in units of one alone, whose memory is warm.
+_KERNEL, _KERNEL_BACK = 2.5, 10  # Passes over a kernel for its product, and for its transpose's.
+_BLOCK = 0.5  # What a block starts in a pass, in units of a product of one number.
+_LOOP, _LOOP_BACK = 0.12, 0.39  # What one turn of a loop over time starts, forward and back.
+_STEP = 18  # What loss, metrics and optimizer start.
+
+
+class Block(NamedTuple):
+    """An affine map and what follows it, for one example.
+
+    Attributes:
+        positions: Rows that the kernel multiplies: places of an image, steps of a sequence.
+        fan_in: Inputs of one unit.
+        units: Outputs at each position.
+        is_hidden: Whether normalization or activation follow.
+        turns: Turns of its loop over time, if it is a recurrence.
+    """
+
+    positions: int
+    fan_in: int
+    units: int
+    is_hidden: bool = True
+    turns: int = 1
+
+    @property
+    def activity(self) -> int:
+        """Number of outputs."""
+        return self.positions * self.units
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications of a forward pass."""
+        return self.activity * self.fan_in
+
+
+class Passes(NamedTuple):
+    """How often a step of a rule runs the products of each block.
+
+    Attributes:
+        forward: Products with kernels or their tangents in forward passes.
+        carried: Whether a delta is carried through every block but the first.
+        learned: Whether every kernel learns; the last one always does.
+    """
+
+    forward: int
+    carried: bool
+    learned: bool
+
+
+class Machine(NamedTuple):
+    """What this machine does.
+
+    Attributes:
+        seconds_per_operation: Seconds of one operation of a wide product.
+        narrow: Width at which a product takes twice as long for each operation.
+        bandwidth: Bytes a second of normalization, over reads and writes as counted here.
+        overhead: Seconds to start a product of one number.
+    """
+
+    seconds_per_operation: float
+    narrow: float
+    bandwidth: float
+    overhead: float
+
+
+class Cost(NamedTuple):
+    """What a step costs.
+
+    Attributes:
+        operations: Additions and multiplications of its products.
+        traffic: Bytes that normalization and activation read and write.
+        kernels: Bytes of kernels that products read, with what it takes to transpose them.
+        starts: Starts of operations, in units of a product of one number.
+        memory: Bytes, beside those of a process that has but loaded TensorFlow.
+    """
+
+    operations: int
+    traffic: int
+    kernels: float
+    starts: float
+    memory: int
+
+
+def blocks(config: Config, input_shape: Sequence[int], num_outputs: int) -> list[Block]:
+    """Returns the blocks of the network of a configuration.
+
+    Args:
+        config: The configuration.
+        input_shape: Shape of one example.
+        num_outputs: Number of outputs; of each time step, in sequences.
+    """
+    width = config.width
+    if config.model == "cnn":
+        height, breadth, fan_in = input_shape
+        made = []
+        for stride in config.strides:
+            height, breadth = math.ceil(height / stride), math.ceil(breadth / stride)
+            made.append(Block(height * breadth, 9 * fan_in, width))
+            fan_in = width
+        return [*made, Block(1, width, num_outputs, is_hidden=False)]
+    if config.model == "rnn":
+        time_steps, features = input_shape
+        return [
+            Block(time_steps, features, width, is_hidden=False),
+            Block(time_steps, width, width, turns=time_steps),
+            Block(time_steps, width, num_outputs, is_hidden=False),
+        ]
+    depth = config.depth if config.model == "mlp" else 1
+    sizes = [math.prod(input_shape), *[width] * depth]
+    hidden = [Block(1, *pair) for pair in itertools.pairwise(sizes)]
+    return [*hidden, Block(1, sizes[-1], num_outputs, is_hidden=False)]
+
+
+def passes(rule: str | dict | rules.Rule) -> Passes:
+    """Returns how often a step of a rule runs the products of each block."""
+    rule = rules.get(rule)
+    networks = 1 + rule.runs_frozen
+    tangents = 2 if rule.error == "linearized" else 0
+    name = rule.feedback.name
+    return Passes(networks + tangents, name not in ("none", "direct"), name != "none")
+
+
+def cost(
+    rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: int, normalized: bool
+) -> Cost:
+    """Returns what a step of a rule costs.
+
+    Args:
+        rule: The rule.
+        network: Its blocks.
+        batch_size: Examples a step, on one replica.
+        normalized: Whether hidden blocks normalize.
+    """
+    work = passes(rule)
+    is_linearized = work.forward > 2
+    hidden = [block for block in network if block.is_hidden]
+    products, kernels, starts = 0, 0.0, _STEP
+    for index, block in enumerate(network):
+        forward = work.forward - (is_linearized and index == 0)  # Inputs have no tangent.
+        carried, learned = work.carried and index > 0, work.learned or index == len(network) - 1
+        products += (forward + carried + learned) * block.multiplications
+        passes_over = _KERNEL * forward + _KERNEL_BACK * carried
+        kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
+        starts += _BLOCK * (forward + carried + learned)
+        if block.turns > 1:
+            starts += block.turns * (_LOOP * forward + _LOOP_BACK * carried)
+    # A pushed tangent takes what a delta takes.
+    tangents = 2 * is_linearized
+    networks = work.forward - tangents
+    back = work.learned + is_linearized
+    activity = sum(block.activity for block in hidden)
+    over = networks * _FORWARD[normalized] + back * _BACK[normalized]
+    kept = len({rules.get(rule).derivative, rules.get(rule).activity}) if work.learned else 0
+    # Beside what is kept, the peak holds what is under way in the largest block: two tensors, one
+    # of each network that is not kept, one of the reverse pass, two of each tangent.
+    under_way = 2 + (networks - kept) + work.learned + 2 * tangents
+    largest = max((block.activity for block in hidden), default=0)
+    weights = sum(block.fan_in * block.units for block in network)
+    if rules.get(rule).feedback.name == "direct":
+        weights += activity * network[-1].units // 4  # Its projections, which nothing learns.
+    tensors = batch_size * ((1 + normalized) * kept * activity + under_way * largest) + 4 * weights
+    return Cost(
+        2 * batch_size * products,
+        _FLOAT * batch_size * activity * over,
+        kernels,
+        starts,
+        int(_FLOAT * tensors + _GRAPHS),
+    )
+
+
+def seconds(
+    rule: str | dict | rules.Rule,
+    network: Sequence[Block],
+    batch_size: int,
+    normalized: bool,
+    machine: Machine,
+) -> float:
+    """Returns the seconds that a step of a rule takes on a machine; arguments as of `cost`."""
+    costs = cost(rule, network, batch_size, normalized)
+    width = min((block.units for block in network if block.is_hidden), default=machine.narrow)
+    slower = 1 + machine.narrow / width
+    return (
+        _PRODUCT * costs.operations * machine.seconds_per_operation * slower
+        + (_PASS * costs.traffic + costs.kernels) / machine.bandwidth
+        + costs.starts * machine.overhead
+    )
+
+
+def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
+    """Returns the seconds and the bytes of a step of a run; None if they are not known."""
+    shapes = datasets.shapes(config.dataset, config.image_size)
+    if shapes is None or config.credit != "reverse":
+        return None
+    input_shape, target_shape = shapes
+    network = blocks(config, input_shape, target_shape[-1])
+    given = config.rule, network, config.batch_size, build.normalizes(config)
+    return seconds(*given, machine), cost(*given).memory
+
+
+def measure_machine(
+    widths: tuple[int, int] = (32, 128),
+    rounds: int = 30,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Machine:
+    """Measures what this machine does, in a second.
+
+    Args:
+        widths: Two widths at which it convolves.
+        rounds: How often; the shortest time counts, which others disturb least.
+        clock: Returns seconds; with `time.process_time` rates are those of processor time.
+    """
+    seconds_per_operation = [_time_convolution(width, rounds, clock) for width in widths]
+    (small, large), (low, high) = widths, seconds_per_operation
+    # low = wide (1 + narrow / small), high = wide (1 + narrow / large).
+    slope = max(low - high, 0) / (1 / small - 1 / large)
+    wide = max(high - slope / large, high / 2)
+    x = tf.random.normal((50, 32, 32, 64))
+    pass_over = tf.function(lambda x: tf.nn.relu(normalize(x, 1e-6)[0]), autograph=False)
+    bandwidth = (
+        _FORWARD[True] * _FLOAT * 50 * 32 * 32 * 64 / _time(lambda: pass_over(x), rounds, clock)
+    )
+    y = tf.zeros((1, 1))
+    start = tf.function(lambda y: [tf.matmul(y + n, y) for n in range(100)], autograph=False)
+    return Machine(wide, slope / wide, bandwidth, _time(lambda: start(y), rounds, clock) / 100)
+
+
+def _time_convolution(width: int, rounds: int, clock: Callable) -> float:
+    """Returns the seconds of one operation of a convolution."""
+    side = round(16 * (128 / width) ** 0.5)
+    x, kernel = tf.random.normal((50, side, side, width)), tf.random.normal((3, 3, width, width))
+    convolve = tf.function(lambda: tf.nn.conv2d(x, kernel, 1, "SAME"), autograph=False)
+    return _time(convolve, rounds, clock) / (2 * 50 * side**2 * 9 * width**2)
+
+
+def _time(function: Callable, rounds: int, clock: Callable) -> float:
+    """Returns the least seconds of a call, after one that traces."""
+    taken = []
+    for number in range(rounds + 1):
+        start = clock()
+        tf.nest.map_structure(lambda tensor: tensor[:1].numpy(), function())
+        if number:
+            taken.append(clock() - start)
+    return min(taken)

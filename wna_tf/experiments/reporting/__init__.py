@@ -1,0 +1,7 @@
+"""Reports of runs, from their directories alone: tables, figures and one HTML page."""
+
+from wna_tf.experiments.reporting.charts import Exhibit
+from wna_tf.experiments.reporting.page import PAGE
+from wna_tf.experiments.reporting.report import check_own, report
+
+__all__ = ["PAGE", "Exhibit", "check_own", "report"]

@@ -1,0 +1,216 @@
+"""Charts as data: what was measured, summarized over seeds and laid out in panels and lines."""
+
+import collections
+import dataclasses
+import pathlib
+import re
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from wna_tf.experiments.reporting import fields
+from wna_tf.experiments.reporting.measures import Measure
+
+# Series of a diagnostic.
+MEASURED, CONTROL = "measured", "shuffled"
+# Lines in a panel: of points, which have markers, and of curves. Panels in a figure.
+MOST_LINES, MOST_CURVES, MOST_PANELS = 12, 8, 24
+
+
+class Record(NamedTuple):
+    """One measurement.
+
+    Attributes:
+        keys: What it is of: fields of the run that vary, and epoch, block or series.
+        value: Its value; None if the run diverged.
+        error: Its standard error, where that is known.
+        chance: What a guess measures.
+    """
+
+    keys: dict[str, Any]
+    value: float | None
+    error: float = 0.0
+    chance: float | None = None
+
+
+class Cell(NamedTuple):
+    """A measurement over seeds.
+
+    Attributes:
+        mean: Its mean; nan if every run diverged.
+        deviation: Its standard deviation over seeds; for one seed its standard error.
+        count: Number of seeds that did not diverge.
+        diverged: Number of seeds that did.
+        chance: What a guess measures.
+    """
+
+    mean: float
+    deviation: float
+    count: int
+    diverged: int
+    chance: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A chart, before it is drawn.
+
+    Attributes:
+        name: Name of its files.
+        title: What it shows.
+        panel: Keys whose values make panels.
+        line: Keys whose values make lines.
+        x: Key whose values make the horizontal axis.
+        measure: What makes the vertical axis.
+        cells: Its points by their values of `panel`, `line` and `x`, in order.
+    """
+
+    name: str
+    title: str
+    panel: tuple[str, ...]
+    line: tuple[str, ...]
+    x: str
+    measure: Measure
+    cells: dict[tuple, Cell]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What names a point: panel, line and horizontal axis."""
+        return (*self.panel, *self.line, self.x)
+
+    def values(self, *keys: str) -> list[tuple]:
+        """Returns the combinations of values that some keys take, in order."""
+        places = [self.keys.index(key) for key in keys]
+        return list(dict.fromkeys(tuple(point[i] for i in places) for point in self.cells))
+
+    @property
+    def ticks(self) -> list[Any]:
+        """The values on the horizontal axis, in order."""
+        return fields.ordered(point[-1] for point in self.cells)
+
+
+class Exhibit(NamedTuple):
+    """A chart and its files.
+
+    Attributes:
+        title: What it shows.
+        table: Its table, in Markdown.
+        figure: Path of its figure (PNG); beside it are .svg, .md and .csv of the same name.
+        svg: Its figure as SVG.
+        chart: Its numbers.
+    """
+
+    title: str
+    table: str
+    figure: pathlib.Path
+    svg: bytes
+    chart: Chart
+
+
+def summarize(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple, Cell]:
+    """Groups records by the values of keys, and summarizes each group."""
+    groups = collections.defaultdict(list)
+    for record in records:
+        groups[tuple(record.keys[key] for key in keys)].append(record)
+    ranks = [
+        {value: rank for rank, value in enumerate(fields.ordered(column))}
+        for column in zip(*groups, strict=True)
+    ]
+
+    def cell(group: list[Record]) -> Cell:
+        values = [record.value for record in group if record.value is not None]
+        return Cell(
+            statistics.fmean(values) if values else float("nan"),
+            statistics.stdev(values) if len(values) > 1 else group[0].error,
+            len(values),
+            len(group) - len(values),
+            group[0].chance,
+        )
+
+    def place(point: tuple) -> list[int]:
+        return [rank[value] for rank, value in zip(ranks, point, strict=True)]
+
+    return {point: cell(groups[point]) for point in sorted(groups, key=place)}
+
+
+def arrange(
+    records: Sequence[Record],
+    x: str,
+    most: int,
+    panel: Sequence[str] = (),
+    line: Sequence[str] = (),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Divides what varies, but for the horizontal axis, between panels and lines.
+
+    Names join the lines as long as these are few enough; numbers make panels, unless
+    there is nothing else to make lines.
+
+    Args:
+        records: What is drawn.
+        x: Key of the horizontal axis.
+        most: Number of lines in a panel that are few enough.
+        panel: Keys that make panels in any case.
+        line: Keys that make lines in any case; all others make panels then.
+
+    Returns:
+        The keys that make panels, and those that make lines.
+    """
+    values = {key: [record.keys[key] for record in records] for key in records[0].keys if key != x}
+    differ = [key for key in values if len(set(values[key])) > 1]
+    panels, lines = [], [key for key in line if key in differ]
+    for key in differ:
+        if key in lines or key in panel:
+            continue
+        count = len(set(zip(*(values[name] for name in [*lines, key]), strict=True)))
+        is_name = not all(map(fields.is_number, values[key]))
+        fits = not line and count <= most and (is_name or not lines)
+        (lines if fits else panels).append(key)
+    if not lines:
+        lines = [panels.pop(0)] if panels and not line else list(line or values)[:1]
+    return (*panels, *(key for key in panel if key in differ)), tuple(lines)
+
+
+def charts(
+    name: str,
+    title: str,
+    records: Sequence[Record],
+    x: str,
+    measure: Measure,
+    most: int = MOST_LINES,
+    panel: Sequence[str] = (),
+    line: Sequence[str] = (),
+) -> list[Chart]:
+    """Makes a chart, or one for each value of its first panel key if the panels are too many.
+
+    Args:
+        name: Name of its files.
+        title: What it shows.
+        records: What is drawn.
+        x: Key of the horizontal axis.
+        measure: What makes the vertical axis.
+        most: As in `arrange`, and so are `panel` and `line`.
+        panel: Keys that make panels in any case.
+        line: Keys that make lines in any case.
+    """
+    if not records:
+        return []
+    panel_keys, line_keys = arrange(records, x, most, panel, line)
+    panels = {tuple(record.keys[key] for key in panel_keys) for record in records}
+    if len(panels) <= MOST_PANELS or len(panel_keys) < 2:
+        cells = summarize(records, (*panel_keys, *line_keys, x))
+        return [Chart(name, title, panel_keys, line_keys, x, measure, cells)]
+    first = panel_keys[0]
+    return [
+        chart
+        for value in fields.ordered(record.keys[first] for record in records)
+        for chart in charts(
+            f"{name}_{re.sub(r'[^0-9a-zA-Z_.+-]+', '_', fields.label(first, value))}",
+            f"{title}, {fields.label(first, value)}",
+            [record for record in records if record.keys[first] == value],
+            x,
+            measure,
+            most,
+            panel,
+            line,
+        )
+    ]

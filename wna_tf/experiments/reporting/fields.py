@@ -1,0 +1,128 @@
+"""Fields of configurations: which vary between runs, and how they are called."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from wna_tf.experiments import run_directory
+from wna_tf.experiments.config import Config
+
+# Names of axes, with units. The order is that in which fields make exhibits.
+AXES = {
+    "width": "width (units or channels a block)",
+    "learning_rate": "learning rate",
+    "data_limit": "training examples",
+    "depth": "depth (hidden blocks)",
+    "batch_size": "batch size (examples)",
+    "epochs": "training (epochs)",
+    "epoch": "epoch",
+    "num_tangents": "tangents a step",
+    "ridge": "ridge (factor of the last kernel)",
+    "ridge_epochs": "ridge (epochs)",
+    "validation_size": "validation examples",
+    "image_size": "image size (pixels)",
+}
+SEED = "seed"
+# Fields that make no line or panel: seeds are summarized, the others change no result.
+_SILENT = {SEED, "data_dir", "diagnostics"}
+
+
+def text(value: Any) -> str:
+    """Returns a value of a field as text."""
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def axis(name: str) -> str:
+    """Returns the label of a field's axis, with its unit."""
+    return AXES.get(name, name.replace("_", " "))
+
+
+def label(name: str, value: Any) -> str:
+    """Returns a label that tells a field's value: "width 8", "align_ada"."""
+    if isinstance(value, str) and not value[:1].isdigit():
+        return value
+    return f"{name.replace('_', ' ')} {text(value)}"
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a number, which a truth value is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Returns the values that differ: numbers by size, others as they come."""
+    distinct = list(dict.fromkeys(values))
+    return sorted(distinct) if all(map(is_number, distinct)) else distinct
+
+
+def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
+    """Returns runs in a fixed order, whose configurations all have the same fields.
+
+    A field that a run lacks, which is older than the field, has its default. A run on all
+    training examples has their number for its limit, if others have one. Lists become text.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    names = dict.fromkeys(name for run in runs for name in run.config)
+    is_limited = any(run.config.get("data_limit") is not None for run in runs)
+    known = [run.result.get("examples", {}).get("train") for run in runs]
+    sizes = [size for size in known if size is not None]
+
+    def config(run: run_directory.Run) -> dict[str, Any]:
+        values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}
+        if is_limited and values["data_limit"] is None:
+            own = run.result.get("examples", {})  # A run that failed does not say.
+            values["data_limit"] = own.get("train", max(sizes, default=None))
+        return {
+            name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            for name, value in values.items()
+        }
+
+    def rank(run: run_directory.Run) -> list:
+        # Backpropagation, with which every rule is compared, comes first.
+        pairs = [(is_number(value), value) for value in run.config.values()]
+        return [run.config["rule"] != "backprop"] + [
+            (number, value if number else 0, str(value)) for number, value in pairs
+        ]
+
+    return sorted((dataclasses.replace(run, config=config(run)) for run in runs), key=rank)
+
+
+class Varying(NamedTuple):
+    """The fields that differ between runs, seeds excepted.
+
+    Attributes:
+        names: Those that make lines and panels: the rule (always), other names, numbers.
+        numbers: Those of them that make axes.
+        followers: Fields that differ only as another one does, with that one.
+    """
+
+    names: list[str]
+    numbers: list[str]
+    followers: dict[str, str]
+
+
+def varying(configs: Sequence[Mapping[str, Any]]) -> Varying:
+    """Finds the fields that vary.
+
+    Args:
+        configs: Configurations that have the same fields.
+    """
+    values = {name: [config[name] for config in configs] for name in configs[0]}
+    counts = {name: len(set(column)) for name, column in values.items()}
+    numeric = {name for name, column in values.items() if all(map(is_number, column))}
+    place = {name: index for index, name in enumerate([*AXES, *values])}
+    candidates = sorted(
+        (name for name in values if counts[name] > 1 and name != "rule" and name not in _SILENT),
+        key=lambda name: (name in numeric, -counts[name] * (name not in numeric), place[name]),
+    )
+    names, followers = ["rule"], {}
+    for name in candidates:
+        leader = next(
+            (x for x in names if len(set(zip(values[x], values[name], strict=True))) == counts[x]),
+            None,
+        )
+        if leader is None:
+            names.append(name)
+        else:
+            followers[name] = leader
+    return Varying(names, [name for name in names if name in numeric], followers)

@@ -1,0 +1,86 @@
+"""The report of runs: every exhibit's files, and the page."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from wna_tf import files
+from wna_tf.experiments import run_directory
+from wna_tf.experiments.reporting import exhibits, fields, figures, measures, page, tables
+from wna_tf.experiments.reporting.charts import Chart, Exhibit
+
+FOLDER = "report"
+_FORMS = (".csv", ".md", ".png", ".svg")
+
+
+def report(runs: Sequence[run_directory.Run], directory: pathlib.Path) -> list[Exhibit]:
+    """Makes tables and figures of what varies between runs, and a page of them all.
+
+    Args:
+        runs: Finished runs.
+        directory: Where `report.html` and the folder `report/` are written: for each exhibit
+            a table (.md), its numbers (.csv) and a figure (.png, .svg). Runs in it that failed
+            are listed on the page.
+
+    Returns:
+        The exhibits; the first shows the main result.
+
+    Raises:
+        ValueError: If there is no run, or something else in the place of the report.
+    """
+    if not runs:
+        raise ValueError(f"Expected a finished run to report. Received: {directory}")
+    check_own(directory)
+    failed = _failed(directory)
+    known = fields.complete([*runs, *failed])
+    finished = [run for run in known if run.result.keys() != {"error"}]
+    varying = fields.varying([run.config for run in known])
+    made = []
+    with files.replacing(directory / FOLDER) as beside:
+        beside.mkdir()
+        for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
+            own = [run for run in finished if measures.main(run) == name]
+            for chart in exhibits.study(own, varying):
+                if len(own) < len(finished) and not chart.name.startswith(name):
+                    chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
+                made.append(_write(chart, beside, directory / FOLDER))
+    with files.replacing(directory / page.PAGE) as beside:
+        beside.write_text(page.render(made, known, varying))
+    return made
+
+
+def check_own(directory: pathlib.Path) -> None:
+    """Raises a ValueError if something else than a report is in the place of one."""
+    files.check_own(directory / FOLDER, _is_folder, "directory for the report")
+    files.check_own(directory / page.PAGE, page.is_page, "file for the report")
+
+
+def _is_folder(directory: pathlib.Path) -> bool:
+    """Returns whether a directory has the files of charts, all of each, and no other."""
+    found = {path.name for path in directory.glob("*")}
+    return found == {f"{pathlib.Path(name).stem}{form}" for name in found for form in _FORMS}
+
+
+def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
+    """Writes a chart's files beside the folder that they will be in."""
+    table = tables.markdown(tables.grid(chart))
+    (beside / f"{chart.name}.md").write_text(f"{chart.title}\n\n{table}\n")
+    tables.write_csv(chart, beside / f"{chart.name}.csv")
+    figures.draw(chart, beside / chart.name)
+    svg = (beside / f"{chart.name}.svg").read_bytes()
+    return Exhibit(chart.title, table, folder / f"{chart.name}.png", svg, chart)
+
+
+def _failed(directory: pathlib.Path) -> list[run_directory.Run]:
+    """Reads the runs that failed: all that they have for a result is the error."""
+    places = [path.parent for path in sorted(directory.glob(f"*/{run_directory.FAILURE}"))]
+    return [
+        run_directory.Run(
+            place,
+            files.read_json(place / run_directory.CONFIG),
+            {"error": str(files.read_json(place / run_directory.FAILURE).get("error"))},
+            [],
+        )
+        for place in places
+        if run_directory.state(place) == "failed"
+    ]

@@ -1,0 +1,297 @@
+"""Training that may be killed at any moment: the same call again goes on, to the same bits."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from wna_tf.datasets import Data
+from wna_tf.experiments import environment, strategies
+from wna_tf.experiments.checkpoints import Checkpoint, Checkpoints
+from wna_tf.learner import Learner
+
+# A checkpoint takes as long as one or two steps of the smallest networks, a tenth of a step of a
+# convolutional one: with this, 1% of the time at most.
+EVERY = 100
+
+
+def check(every: int) -> None:
+    """Raises a ValueError unless `every` is a number of steps."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ValueError(
+            "Expected checkpoint_every to be an integer at least 1. "
+            f"Received: checkpoint_every={every!r}"
+        )
+
+
+def fit(
+    learner: Learner,
+    data: Data,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    directory: pathlib.Path,
+    run: Mapping[str, Any],
+    every: int = EVERY,
+) -> None:
+    """Trains a learner as `learner.fit` does, from the last checkpoint on if there is one.
+
+    For weights, optimizer, seed generators, metrics and callbacks it is as if it had never been
+    interrupted. A callback sees one training: one `on_train_begin`, and batches by their place in
+    the epoch. What it has gathered goes on if it is in the Keras variables of its attribute
+    `variables`, which are there after `on_train_begin`, or, as values that JSON holds, in its
+    attribute `state`. A training that a callback stops is not saved from there on: it stops again.
+
+    The same bits need the environment of the checkpoint (see `environment.describe`): a line of the
+    log tells where it differs.
+
+    Args:
+        learner: A compiled learner, as it was before the first step.
+        data: The data.
+        epochs: Number of epochs.
+        callbacks: Callbacks, the same ones and as new each time.
+        directory: Directory of the checkpoints alone, which all workers share if there are several.
+        run: What tells this training from others, in values that JSON holds: checkpoints of others
+            are left out.
+        every: Steps from one checkpoint to the next.
+
+    Raises:
+        ValueError: If `every` is not an integer at least 1, or callbacks that gather something are
+            not those of the checkpoint.
+    """
+    check(every)
+    run = {
+        **run,
+        "epochs": epochs,
+        "replicas": learner.distribute_strategy.num_replicas_in_sync,
+        "examples": data.sizes,
+        "batch_size": data.batch_size,
+        "learner": _describe(learner.variables),
+        "optimizer": _describe(learner.optimizer.variables),
+    }
+    saver = _Saver(learner, Checkpoints(directory, run), every, data, callbacks)
+    epoch, begin = divmod(saver.step, data.steps)
+    if saver.step:
+        print(f"Going on from step {saver.step} of {epochs * data.steps}.", flush=True)
+    together = _OneTraining([*callbacks, saver], learner, epochs, data.steps)
+    learner.stop_training = False
+    together.begin()
+    with _finalizing_later(learner.optimizer):
+        for end in [epoch + 1, epochs] if begin else [epochs]:
+            if epoch < end and not learner.stop_training:
+                together.offset = begin
+                learner.fit(
+                    data.batches_from(epoch * data.steps + begin),
+                    validation_data=data.validation,
+                    initial_epoch=epoch,
+                    epochs=end,
+                    steps_per_epoch=data.steps - begin,
+                    shuffle=False,  # The data set shuffles itself.
+                    verbose=0,
+                    callbacks=together,
+                )
+            epoch, begin = end, 0
+    learner.optimizer.finalize_variable_values(learner.trainable_variables)
+    together.end()
+
+
+@contextlib.contextmanager
+def _finalizing_later(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Leaves weights as they are at the end of a `fit`, where Keras puts averages in their place.
+
+    Checkpoints are from before that, and a `fit` may end within the training.
+    """
+    optimizer.finalize_variable_values = lambda var_list: None
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
+class _OneTraining(keras.callbacks.CallbackList):
+    """Shows callbacks one training, though the rest of an epoch takes a `fit` of its own."""
+
+    def __init__(self, callbacks: list, learner: Learner, epochs: int, steps: int):
+        super().__init__(
+            callbacks, add_history=True, model=learner, epochs=epochs, steps=steps, verbose=0
+        )
+        self.offset = 0
+
+    def begin(self) -> None:
+        super().on_train_begin()
+
+    def end(self) -> None:
+        super().on_train_end()
+
+    def on_train_begin(self, logs=None):
+        """Does nothing: `begin` did."""
+
+    def on_train_end(self, logs=None):
+        """Does nothing: `end` does."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(self.offset + batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(self.offset + batch, logs)
+
+
+class _Saver(keras.callbacks.Callback):
+    """Restores the newest checkpoint, and writes others; the last of the callbacks."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        checkpoints: Checkpoints,
+        every: int,
+        data: Data,
+        others: Sequence[keras.callbacks.Callback],
+    ):
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._every = every
+        self._data = data
+        self._others = others
+        self._epoch = 0
+        self._environment = environment.describe()
+        self._strategy = learner.distribute_strategy
+        self._graph = None
+        self._restored = self._newest()
+        self.step = self._restored.step if self._restored else 0
+
+    def on_train_begin(self, logs=None):
+        if self._restored is None:
+            return
+        if self._within_epoch():
+            self.model.evaluate(self._data.test.take(1), verbose=0)  # Metrics get their variables.
+        names = [type(callback).__name__ for callback in self._lasting()]
+        saved = [name for name, _ in self._restored.plain]
+        if names != saved:
+            raise ValueError(
+                f"Expected the callbacks of the checkpoint, {saved}. Received: {names}"
+            )
+        for name, variables in self._variables().items():
+            if name != "metrics":
+                self._assign(name, variables)
+        for callback, (_, state) in zip(self._lasting(), self._restored.plain, strict=True):
+            if hasattr(callback, "state"):
+                callback.state = state
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self._restored is not None and self._within_epoch():
+            self._assign("metrics", self._variables()["metrics"])  # Keras has just reset them.
+        self._restored = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 < self._data.steps:
+            self._write(self._epoch * self._data.steps + batch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._write((epoch + 1) * self._data.steps)
+
+    def _write(self, step: int) -> None:
+        if step % self._every == 0 and not self.model.stop_training:
+            parts = iter(self._gather_parts())
+            arrays = {
+                name: [
+                    next(parts).numpy() if _differs(some) else np.asarray(some)
+                    for some in variables
+                ]
+                for name, variables in self._variables().items()
+            }
+            plain = [
+                (type(callback).__name__, getattr(callback, "state", None))
+                for callback in self._lasting()
+            ]
+            if strategies.is_chief(self._strategy):
+                self._checkpoints.write(Checkpoint(step, arrays, plain, self._environment))
+
+    def _newest(self) -> Checkpoint | None:
+        """Reads the newest checkpoint that the chief can use, as every worker does."""
+        found = None
+
+        def find() -> int | None:
+            nonlocal found
+            found = self._checkpoints.newest()
+            if found:
+                _compare(found.environment, self._environment)
+            return found and found.step
+
+        step = strategies.from_chief(self._strategy, find)
+        if step is None or strategies.is_chief(self._strategy):
+            return found
+        return self._checkpoints.at(step)
+
+    def _lasting(self) -> list[keras.callbacks.Callback]:
+        """The callbacks that gather something, which there may be others beside."""
+        return [other for other in self._others if {"state", "variables"} & set(dir(other))]
+
+    def _within_epoch(self) -> bool:
+        return self.step % self._data.steps != 0
+
+    def _variables(self) -> dict[str, list[keras.Variable]]:
+        return {
+            "learner": self.model.variables,
+            "optimizer": self.model.optimizer.variables,
+            "metrics": [some for metric in self.model.metrics for some in metric.variables],
+            "callbacks": [
+                some for other in self._others for some in getattr(other, "variables", ())
+            ],
+        }
+
+    def _gather_parts(self) -> list[tf.Tensor]:
+        """Returns the values of variables that differ between replicas, [replicas, ...] each."""
+        if self._graph is None:  # Written once: TensorFlow writes one for every gathering.
+            variables = [
+                some for group in self._variables().values() for some in group if _differs(some)
+            ]
+
+            def gather() -> list[tf.Tensor]:
+                parts = self._strategy.run(
+                    lambda: [tf.convert_to_tensor(some.value)[tf.newaxis] for some in variables]
+                )
+                return [self._strategy.gather(part, axis=0) for part in parts]
+
+            self._graph = tf.function(gather, autograph=False).get_concrete_function()
+        return self._graph()
+
+    def _assign(self, name: str, variables: Sequence[keras.Variable]) -> None:
+        pairs = list(zip(variables, self._restored.arrays[name], strict=True))
+        with self._strategy.scope():
+            for variable, array in pairs:
+                if not _differs(variable):
+                    variable.assign(array)
+
+        def assign_parts() -> None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for variable, array in pairs:
+                if _differs(variable):
+                    variable.assign(tf.constant(array)[replica])
+
+        tf.function(lambda: self._strategy.run(assign_parts), autograph=False)()
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Tells how the environment differs from that of a checkpoint, as far as that is known."""
+    others = [
+        f"{name}={now[name]!r} (then {before[name]!r})"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+    if others:
+        logging.warning("Going on, perhaps not to the same bits: %s", ", ".join(others))
+
+
+def _differs(variable: keras.Variable) -> bool:
+    """Returns whether each replica has a value of its own."""
+    return variable.value.synchronization == tf.VariableSynchronization.ON_READ
+
+
+def _describe(variables: Sequence[keras.Variable]) -> list[Any]:
+    """Types and shapes."""
+    return [[np.dtype(some.dtype).name, list(some.shape)] for some in variables]

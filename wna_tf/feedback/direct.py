@@ -1,0 +1,60 @@
+"""Feedback straight from the output error."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from wna_tf.feedback.source import Feedback, Own
+from wna_tf.graph.operators import Affine, Value
+
+
+class Direct(Feedback):
+    """Fixed random projections of the output error to each block's output (Nokland, 2016).
+
+    `d_l = D_l^T (B_l e)`, where `B_l` has shape [*block output, classes] and entries
+    N(0, 1 / size of the block output). The last affine map gets its exact gradient.
+
+    A recurrent layer is one block, whose affine map is one step of it, `x_t W + h_{t-1} R`, and
+    whose output is that of all steps: each step gets a projection of its own, from which both
+    kernels learn, and nothing is carried from step to step. If it is the last one, its steps get
+    the exact gradients of what they put out.
+    """
+
+    name = "direct"
+
+    def own(self, program):
+        if len(program.outputs) != 1 or len(program.shapes[program.outputs[0].index]) != 2:
+            shapes = [program.shapes[output.index] for output in program.outputs]
+            raise ValueError(
+                "Expected a network with one output [batch, classes] for direct feedback. "
+                f"Received: outputs of shapes {shapes}"
+            )
+        classes = program.shapes[program.outputs[0].index][-1]
+        blocks: dict[Value, list[Affine]] = {}
+        for step in program.affine_maps:
+            if step not in program.last_affine_maps:
+                blocks.setdefault(program.block_output(step), []).append(step)
+        feedback = []
+        for output, maps in blocks.items():
+            shape = program.shapes[output.index][1:]
+            if None in shape:
+                raise ValueError(
+                    "Expected block outputs of known shape for direct feedback. "
+                    f"Received: shape {shape} behind layer {maps[0].name!r}"
+                )
+            initializer = keras.initializers.RandomNormal(stddev=math.prod(shape) ** -0.5)
+            feedback.append(Own(tuple(maps), (*shape, classes), initializer))
+        return feedback
+
+    def kernel(self, step, current, initial, own):
+        return None
+
+    def project(self, program, own, errors):
+        ((_, error),) = errors
+        return {
+            program.block_output(step): tf.tensordot(
+                tf.cast(error, weights.dtype), weights, [[1], [-1]]
+            )
+            for step, weights in own.items()
+        }

@@ -1,0 +1,38 @@
+"""Feedback by fixed random weights."""
+
+import keras
+
+from wna_tf.feedback.source import Feedback, Own, has_seed
+from wna_tf.graph.operators import Affine
+
+
+class Random(Feedback):
+    """Fixed random weights `B`, distributed as `W`: feedback alignment (Lillicrap et al., 2016).
+
+    Where `W` begins with zeros or another constant, or a function of the user's draws it, `B` is
+    normal, of the size that a kernel of that fan-in has.
+    """
+
+    name = "random"
+
+    def own(self, program):
+        sharing: dict[int, list[Affine]] = {}
+        for step in program.affine_maps:
+            sharing.setdefault(id(step.kernel), []).append(step)
+        return [
+            Own(tuple(maps), tuple(maps[0].kernel.shape), distribution(maps[0]))
+            for maps in sharing.values()
+        ]
+
+    def kernel(self, step, current, initial, own):
+        return own
+
+
+def distribution(step: Affine) -> keras.initializers.Initializer:
+    """Returns the distribution of random weights that stand in for a kernel.
+
+    It is the kernel's, if that is drawn at random by an initializer with a seed.
+    """
+    if has_seed(step.initializer):
+        return step.initializer
+    return keras.initializers.RandomNormal(stddev=step.magnitude)

@@ -1,0 +1,106 @@
+"""What a feedback source is: which weights carry the deltas back to the blocks below."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from wna_tf.graph.errors import Errors
+from wna_tf.graph.operators import Affine, Value
+from wna_tf.graph.program import Program
+
+
+class Own(NamedTuple):
+    """Feedback weights that a source owns.
+
+    Attributes:
+        maps: The affine maps that they serve; more than one if those share a kernel.
+        shape: Their shape.
+        initializer: Their distribution.
+    """
+
+    maps: tuple[Affine, ...]
+    shape: tuple[int, ...]
+    initializer: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Feedback(abc.ABC):
+    """Where the feedback weights `V` of `d_l = D_l^T A_{l+1}^T(d_{l+1}; V_{l+1})` come from."""
+
+    name: ClassVar[str]
+
+    def own(self, program: Program) -> list[Own]:
+        """Returns what feedback weights this source owns, in the order of the network."""
+        del program
+        return []
+
+    @abc.abstractmethod
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, own: tf.Tensor | None
+    ) -> tf.Tensor | None:
+        """Returns the kernel that carries deltas back through an affine map, or None for none.
+
+        Args:
+            step: The map.
+            current: Current kernel.
+            initial: Kernel at initialization.
+            own: The map's feedback weights, if this source has any.
+        """
+
+    def project(
+        self, program: Program, own: Mapping[Affine, tf.Tensor], errors: Errors
+    ) -> dict[Value, tf.Tensor]:
+        """Returns deltas that come straight from the output error, by the place they arrive at.
+
+        Args:
+            program: The network.
+            own: This source's feedback weights.
+            errors: Derivatives of the loss, [batch, ...], with their places.
+        """
+        del program, own, errors
+        return {}
+
+    def evolve(
+        self, kernel: keras.Variable, before: tf.Tensor, own: keras.Variable, applied: tf.Tensor
+    ) -> None:
+        """Changes feedback weights after a step; they are fixed unless a source says otherwise.
+
+        Args:
+            kernel: A kernel, after the step.
+            before: Its value before the step.
+            own: Its feedback weights.
+            applied: Whether the optimizer applied updates in this step, a boolean tensor.
+        """
+        del kernel, before, own, applied
+
+
+def has_seed(initializer: Any) -> bool:
+    is_initializer = isinstance(initializer, keras.initializers.Initializer)
+    return is_initializer and "seed" in initializer.get_config()
+
+
+def reseed(
+    initializer: keras.initializers.Initializer, seed: int, index: int
+) -> keras.initializers.Initializer:
+    """Returns an initializer of the same distribution with a seed of its own.
+
+    Args:
+        initializer: An initializer with a seed.
+        seed: Seed of the learner.
+        index: Index of the weight.
+
+    Raises:
+        ValueError: If it has no seed.
+    """
+    if not has_seed(initializer):
+        raise ValueError(
+            "Expected feedback weights with an initializer that has a seed. "
+            f"Received: {initializer!r}"
+        )
+    (state,) = np.random.SeedSequence([seed, index]).generate_state(1)
+    return type(initializer).from_config(initializer.get_config() | {"seed": int(state)})

@@ -1,0 +1,60 @@
+"""The error: the derivative of the loss by what it looks at, which is where deltas begin."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from wna_tf.graph.forward_pass import Networks
+from wna_tf.graph.operators import Local, Value
+
+Errors = Sequence[tuple[Value, tf.Tensor]]
+"""Derivatives of the loss, [batch, ...], each with its place."""
+
+
+class Watched:
+    """Outputs of a network for a loss to look at.
+
+    Keras's cross-entropies look through a last softmax or sigmoid at its logits, since where it is
+    saturated its output tells nothing more. They do so here too, and the error is then that of the
+    logits.
+
+    Args:
+        networks: The network.
+        outputs: Its outputs, [batch, ...] each.
+        tape: The tape that records the loss.
+
+    Attributes:
+        outputs: The outputs as new tensors: one that is there twice has two errors.
+        tensors: All that a loss may look at.
+    """
+
+    def __init__(self, networks: Networks, outputs: Sequence[tf.Tensor], tape: tf.GradientTape):
+        self._networks = networks
+        self.outputs = [tf.identity(output) for output in outputs]
+        self.tensors = list(self.outputs)
+        self._logits: list[tuple[Local, tf.Tensor]] = []
+        places = networks.program.outputs
+        for place, output, seen in zip(places, outputs, self.outputs, strict=True):
+            made_by = (step for step in networks.program.maps if place in step.outputs)
+            logits, step = getattr(output, "_keras_logits", None), next(made_by, None)
+            if logits is not None and isinstance(step, Local) and not step.weights:
+                seen._keras_logits = tf.identity(logits)
+                self.tensors.append(seen._keras_logits)
+                self._logits.append((step, logits))
+        tape.watch(self.tensors)
+
+    def errors(self, derivatives: Sequence[tf.Tensor | None]) -> Errors:
+        """Returns the error.
+
+        Args:
+            derivatives: Those of the loss by `tensors`; None where it does not look.
+        """
+        count = len(self.outputs)
+        places = self._networks.program.outputs
+        pairs = list(zip(places, derivatives[:count], strict=True))
+        for (step, logits), derivative in zip(self._logits, derivatives[count:], strict=True):
+            if derivative is not None:
+                record = self._networks["current"].records[step]
+                below = record.tape.gradient(logits, record.inputs, output_gradients=derivative)
+                pairs += zip(step.inputs, below, strict=True)
+        return [(place, error) for place, error in pairs if error is not None]

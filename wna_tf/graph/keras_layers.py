@@ -1,0 +1,316 @@
+"""The local maps of Keras's layers and of our own: the one place that knows what a layer computes.
+
+Parameter-free layers and operations need no entry: they contribute their derivative.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from wna_tf import layers
+from wna_tf.graph.operators import Activation, Normalization
+from wna_tf.graph.recurrence import Recurrence
+from wna_tf.graph.registry import ELEMENTWISE, Refused, register_layer, takes_training
+
+
+@register_layer(keras.layers.Dense, layers.Dense)
+def _dense(layer, emit, x):
+    z = emit.affine(
+        layer,
+        getattr(layer, "linear", ops.matmul),
+        x,
+        layer.kernel,
+        layer.bias,
+        initializer=layer.kernel_initializer,
+        is_product=True,
+    )
+    return emit.activation(layer.activation, z)
+
+
+@register_layer(keras.layers.EinsumDense)
+def _einsum_dense(layer, emit, x):
+    indices, output = layer.equation.split(",")[1].split("->")
+    summed = [
+        size
+        for index, size in zip(indices.strip(), layer.kernel.shape, strict=True)
+        if index not in output
+    ]
+    z = emit.affine(
+        layer,
+        lambda x, kernel: ops.einsum(layer.equation, x, kernel),
+        x,
+        layer.kernel,
+        layer.bias,
+        initializer=layer.kernel_initializer,
+        fan_in=math.prod(summed),
+    )
+    return emit.activation(layer.activation, z)
+
+
+def _convolution(layer, emit, linear, x, kernel, **options):
+    """Adds a convolution of feature maps, whose channels come last or first."""
+
+    def offset(bias):
+        last = layer.data_format == "channels_last"
+        return bias if last else ops.reshape(bias, (-1,) + (1,) * layer.rank)
+
+    return emit.affine(layer, linear, x, kernel, layer.bias, offset, **options)
+
+
+@register_layer(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, layers.Conv2D)
+def _forward_convolution(layer, emit, x):
+    axis = -1 if layer.data_format == "channels_last" else 1
+    is_ours = isinstance(layer, layers.Conv2D)
+    convolve = layer.unscaled_op if is_ours else layer.convolution_op
+    if layer.padding == "causal":
+        widths = layer._compute_causal_padding()
+        (x,) = emit.local(lambda x: ops.pad(x, widths), x)
+
+        def convolve(x, kernel):
+            rate, strides = layer.dilation_rate, list(layer.strides)
+            return ops.conv(x, kernel, strides, "valid", layer.data_format, rate)
+
+    def linear(x, kernel):
+        if layer.groups == 1:
+            return convolve(x, kernel)
+        # Keras compiles groups on a CPU, and forward accumulators do not see through that.
+        xs, kernels = ops.split(x, layer.groups, axis), ops.split(kernel, layer.groups, -1)
+        return ops.concatenate(list(map(convolve, xs, kernels)), axis)
+
+    z = _convolution(
+        layer,
+        emit,
+        linear,
+        x,
+        layer.kernel,
+        initializer=layer.kernel_initializer,
+        is_product=layer.groups == 1 and axis == -1,
+        scale=layer.scale if is_ours else 1.0,
+    )
+    return emit.activation(layer.activation, z)
+
+
+@register_layer(
+    keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
+)
+def _transposed_convolution(layer, emit, x):
+    def linear(x, kernel):
+        return ops.conv_transpose(
+            x,
+            kernel,
+            list(layer.strides),
+            layer.padding,
+            layer.output_padding,
+            layer.data_format,
+            layer.dilation_rate,
+        )
+
+    z = _convolution(
+        layer,
+        emit,
+        linear,
+        x,
+        layer.kernel,
+        initializer=layer.kernel_initializer,
+        fan_in=math.prod(layer.kernel.shape) // layer.filters,
+    )
+    return emit.activation(layer.activation, z)
+
+
+def _depthwise(layer):
+    def linear(x, kernel):
+        return ops.depthwise_conv(
+            x, kernel, layer.strides, layer.padding, layer.data_format, layer.dilation_rate
+        )
+
+    return linear
+
+
+@register_layer(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+def _depthwise_convolution(layer, emit, x):
+    z = _convolution(
+        layer,
+        emit,
+        _depthwise(layer),
+        x,
+        layer.kernel,
+        initializer=layer.depthwise_initializer,
+        fan_in=math.prod(layer.kernel_size),
+    )
+    return emit.activation(layer.activation, z)
+
+
+@register_layer(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+def _separable_convolution(layer, emit, x):
+    x = emit.affine(
+        layer,
+        _depthwise(layer),
+        x,
+        layer.depthwise_kernel,
+        initializer=layer.depthwise_initializer,
+        fan_in=math.prod(layer.kernel_size),
+    )
+    z = _convolution(
+        layer,
+        emit,
+        lambda x, kernel: ops.conv(x, kernel, 1, "valid", layer.data_format),
+        x,
+        layer.pointwise_kernel,
+        initializer=layer.pointwise_initializer,
+    )
+    return emit.activation(layer.activation, z)
+
+
+@register_layer(layers.Recurrent)
+def _recurrent(layer, emit, x):
+    u = emit.affine(
+        layer,
+        ops.matmul,
+        x,
+        layer.kernel,
+        initializer=layer.kernel_initializer,
+        fan_in=1,  # Its entries are N(0, 1) in either parameterization.
+        is_product=True,
+    )
+    h = emit.affine(
+        layer,
+        layer.recurrent,
+        u,
+        layer.recurrent_kernel,
+        layer.bias,
+        initializer=layer.recurrent_initializer,
+        is_product=True,
+        kind=Recurrence,
+        cell=layer.cell,
+        sizes=(layer.units,),
+    )
+    return [h]
+
+
+def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
+    """Adds a recurrent layer of Keras.
+
+    Args:
+        layer: The layer.
+        emit: What to write to.
+        x: Place of its input.
+        cell: The cell of a `Recurrence`.
+        num_states: Number of states.
+        offsets: What the bias adds to the input's part and to the recurrent part of the gates;
+            None if it belongs to the input's part alone.
+    """
+    for option in ("go_backwards", "stateful", "return_state", "dropout", "recurrent_dropout"):
+        if getattr(layer, option):
+            raise Refused(f"it has {option}={getattr(layer, option)}")
+    own, bias = layer.cell, layer.cell.bias if layer.use_bias else None
+    of_input, of_output = offsets or (lambda bias: bias, None)
+    u = emit.affine(
+        layer,
+        ops.matmul,
+        x,
+        own.kernel,
+        bias,
+        of_input,
+        initializer=layer.kernel_initializer,
+        is_product=offsets is None,
+    )
+    h = emit.affine(
+        layer,
+        ops.matmul,
+        u,
+        own.recurrent_kernel,
+        bias if of_output else None,
+        of_output,
+        initializer=layer.recurrent_initializer,
+        is_product=offsets is None,
+        kind=Recurrence,
+        cell=cell,
+        sizes=(layer.units,) * num_states,
+    )
+    return [h] if layer.return_sequences else emit.local(lambda h: h[:, -1], h)
+
+
+@register_layer(keras.layers.SimpleRNN)
+def _simple_rnn(layer, emit, x):
+    def cell(u, v, h):
+        del h
+        return [layer.activation(u + v)]
+
+    return _keras_recurrence(layer, emit, x, cell)
+
+
+@register_layer(keras.layers.LSTM)
+def _lstm(layer, emit, x):
+    def cell(u, v, h, c):
+        del h
+        i, f, g, o = ops.split(u + v, 4, axis=-1)
+        gate = layer.recurrent_activation
+        c = gate(f) * c + gate(i) * layer.activation(g)
+        return [gate(o) * layer.activation(c), c]
+
+    return _keras_recurrence(layer, emit, x, cell, num_states=2)
+
+
+@register_layer(keras.layers.GRU)
+def _gru(layer, emit, x):
+    if not layer.reset_after:
+        raise Refused("it has reset_after=False, whose recurrent kernel acts twice a step")
+
+    def cell(u, v, h):
+        (uz, ur, uh), (vz, vr, vh) = ops.split(u, 3, axis=-1), ops.split(v, 3, axis=-1)
+        z, r = layer.recurrent_activation(uz + vz), layer.recurrent_activation(ur + vr)
+        return [z * h + (1 - z) * layer.activation(uh + r * vh)]
+
+    offsets = (lambda bias: bias[0], lambda bias: bias[1])
+    return _keras_recurrence(layer, emit, x, cell, offsets=offsets)
+
+
+@register_layer(
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
+def _normalization(layer, emit, x, training=True):
+    if not takes_training(layer.call):
+        return emit.local(layer, x, kind=Normalization)
+    by_batch = emit.takes_batch_statistics(layer, training)
+    return emit.local(layer, x, kind=Normalization, training=by_batch)
+
+
+@register_layer(layers.BatchStatisticsNormalization)
+def _batch_statistics_normalization(layer, emit, x, training=True):
+    by_batch = emit.takes_batch_statistics(layer, training)
+
+    def absorb(affine):
+        def apply(inputs):
+            offset = affine.offset and affine.offset(affine.weights[1].value)
+            return layer(inputs, training=by_batch, scale=affine.scale, offset=offset)
+
+        return apply
+
+    # Its Jacobian is I - 1 1^T / N - z z^T / N for each feature, over the standard deviation.
+    fields = {"is_symmetric": True, "absorb": absorb if by_batch else None}
+    return emit.local(layer, x, kind=Normalization, fields=fields, training=by_batch)
+
+
+@register_layer(keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU)
+def _elementwise(layer, emit, x):
+    return emit.local(layer, x, kind=Activation, fields={"is_symmetric": True})
+
+
+@register_layer(keras.layers.Activation)
+def _activation(layer, emit, x):
+    fields = {"is_symmetric": layer.activation in ELEMENTWISE}
+    return emit.local(layer, x, kind=Activation, fields=fields)
+
+
+@register_layer(keras.layers.PReLU)
+def _learned_activation(layer, emit, x):
+    return emit.local(layer, x, kind=Activation)
+
+
+@register_layer(keras.layers.Embedding)
+def _embedding(layer, emit, x):
+    return emit.local(layer, x)

@@ -1,0 +1,332 @@
+"""The kinds of local maps that networks are made of, forward and transposed.
+
+A learning rule acts on two kinds. An `Affine` map is linear in its input and in its kernel each;
+feedback weights stand in for its kernel on the way back. Every other map is `Local`: it contributes
+its derivative alone, and its parameters, if it has any, learn by that.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from wna_tf.graph.jvp import Tangent, push_through, transpose_jvp
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """The place of a tensor that flows between maps."""
+
+    index: int
+
+
+class Delta(NamedTuple):
+    """What arrives at a value from above.
+
+    The two differ between an affine map and its normalization, where a rule takes derivative and
+    activity from different networks: what is carried passes through the normalization of the
+    former, what is learned through that of the latter.
+
+    Attributes:
+        carried: Goes on to the maps below, [batch, ...].
+        learned: Makes the update of the weights, [batch, ...].
+    """
+
+    carried: tf.Tensor
+    learned: tf.Tensor
+
+
+class Record(NamedTuple):
+    """What the evaluation of a map keeps for its transpose.
+
+    Attributes:
+        inputs: Its inputs, [batch, ...] each.
+        weights: The values of its weights.
+        outputs: Its outputs, [batch, ...] each.
+        tape: The tape of a local map, which can be asked any number of times.
+        loop: The inputs, recurrent inputs and states before each step of a recurrence,
+            [time, batch, ...] each.
+    """
+
+    inputs: list[tf.Tensor]
+    weights: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+    tape: tf.GradientTape | None = None
+    loop: list[tf.Tensor] | None = None
+
+
+Below = list[Delta | None]
+Updates = list[tf.Tensor | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Map(abc.ABC):
+    """One step of a program.
+
+    Attributes:
+        name: Name of the layer that the step belongs to.
+        inputs: Where its inputs come from.
+        outputs: Where its outputs go to.
+        weights: The variables that it learns.
+    """
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    weights: tuple[keras.Variable, ...]
+
+    @abc.abstractmethod
+    def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
+        """Evaluates the map.
+
+        Args:
+            inputs: Its inputs, [batch, ...] each.
+            weights: The values of its weights.
+        """
+
+    @abc.abstractmethod
+    def push(
+        self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
+    ) -> list[Tangent]:
+        """Pushes tangents forward: the map's Jacobian-vector product.
+
+        Args:
+            record: The map where its Jacobian is taken.
+            inputs: Tangents of its inputs, [batch, ...] each.
+            weights: Tangents of its weights.
+
+        Returns:
+            The tangents of its outputs, [batch, ...] each. A tangent that is None is zero.
+        """
+
+    @abc.abstractmethod
+    def transpose(
+        self,
+        derivative: Record,
+        activity: Record,
+        received: Sequence[Delta | None],
+        feedback: tf.Tensor | None,
+    ) -> tuple[Below, Updates]:
+        """Transposes the map's Jacobian-vector product.
+
+        Args:
+            derivative: The map in the network whose derivatives are taken.
+            activity: The map in the network whose presynaptic activity is read.
+            received: What arrived at its outputs.
+            feedback: The kernel that carries deltas through an affine map; None if nothing is to
+                be carried.
+
+        Returns:
+            What goes to its inputs, and the updates of its weights; None where there is nothing.
+        """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine(Map):
+    """A map `scale * linear(x, kernel) + offset(bias)`; its weights are kernel and bias.
+
+    Attributes:
+        linear: A function that is linear in `x` and in `kernel` each.
+        scale: A factor of all its outputs.
+        offset: What the bias adds, which broadcasts to an output; None if nothing does.
+        initializer: Initializer of the kernel, the distribution of random feedback weights.
+        fan_in: Inputs of one output unit.
+        magnitude: Root mean square of the kernel's entries at initialization, as the
+            parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
+        is_product: Whether the kernel, as a matrix [fan_in, units], multiplies rows of the input,
+            and the bias is added to each row of the product.
+    """
+
+    linear: Callable[..., tf.Tensor]
+    scale: float
+    offset: Callable[[tf.Tensor], tf.Tensor] | None
+    initializer: Callable[..., Any]
+    fan_in: int
+    magnitude: float
+    is_product: bool = False
+
+    @property
+    def kernel(self) -> keras.Variable:
+        return self.weights[0]
+
+    def apply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the map's output, [batch, ...]."""
+        outputs = self._scale(self.linear(x, kernel))
+        return outputs if bias is None or self.offset is None else outputs + self.offset(bias)
+
+    def _scale(self, tensor: tf.Tensor) -> tf.Tensor:
+        return tensor if self.scale == 1 else tensor * self.scale
+
+    def evaluate(self, inputs, weights):
+        return Record(inputs, weights, [self.apply(*inputs, *weights)])
+
+    def push(self, record, inputs, weights):
+        return [self._push(record.inputs[0], record.weights, *inputs, weights)]
+
+    def _push(
+        self, x: tf.Tensor, at: list[tf.Tensor], dx: Tangent, weights: Sequence[Tangent]
+    ) -> Tangent:
+        """Returns `A(dx; W) + A(x; dW)`: since the map is linear in each, its own values."""
+        terms = []
+        if dx is not None:
+            terms.append(self.apply(dx, at[0]))
+        if any(tangent is not None for tangent in weights):
+            filled = [
+                tf.zeros_like(value) if tangent is None else tangent
+                for value, tangent in zip(at, weights, strict=True)
+            ]
+            terms.append(self.apply(x, *filled))
+        return tf.add_n(terms) if terms else None
+
+    def transpose(self, derivative, activity, received, feedback):
+        (delta,) = received
+        carried, product = self.carry(derivative, delta, feedback)
+        below = None if carried is None else Delta(carried, carried)
+        return [below], self._learn(self.presynaptic(activity), activity.weights, product)
+
+    def _learn(self, presynaptic: tf.Tensor, weights: list[tf.Tensor], delta: tf.Tensor) -> Updates:
+        """Transposes the Jacobian-vector product of the weights.
+
+        What has the delta's shape takes it from the delta: to take it from the product of the
+        kernel would be to compute that.
+        """
+        kernel, *biases = weights
+        update = transpose_jvp(
+            lambda kernel: self.linear(presynaptic, kernel), kernel, self._scale(delta)
+        )
+        if self.offset is None:
+            return [update, *map(tf.zeros_like, biases)]
+        return [
+            update,
+            *(
+                transpose_jvp(lambda bias: tf.zeros_like(delta) + self.offset(bias), bias, delta)
+                for bias in biases
+            ),
+        ]
+
+    def presynaptic(self, record: Record) -> tf.Tensor:
+        """Returns what the kernel multiplies: the presynaptic activity."""
+        return record.inputs[0]
+
+    def rows(self, record: Record) -> tf.Tensor:
+        """Returns what the kernel of a product multiplies, [batch, rows, fan_in]."""
+        *shape, _ = self.kernel.shape
+        identity = tf.eye(math.prod(shape), dtype=self.kernel.dtype)
+        # A kernel that is the identity makes patches of an image, scaled as the map scales them.
+        unfolded = self.apply(self.presynaptic(record), tf.reshape(identity, [*shape, -1]))
+        return self.as_rows(unfolded)
+
+    def as_rows(self, product: tf.Tensor) -> tf.Tensor:
+        """Returns a tensor of the shape of the kernel's product as [batch, rows, features]."""
+        batch, features = tf.shape(product)[0], product.shape[-1]
+        return tf.reshape(product, [batch, -1, features])
+
+    def carry(
+        self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
+    ) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """Carries a delta to the map's input.
+
+        Args:
+            derivative: The map in the network whose derivatives are taken.
+            delta: What arrived at its output.
+            feedback: The kernel that carries deltas, or None if nothing is to be carried.
+
+        Returns:
+            The delta of its input, or None, and that of what its kernel makes of the presynaptic
+            activity, from which the kernel learns.
+        """
+        carried = None
+        if feedback is not None:
+            (x,) = derivative.inputs
+            carried = self._carry(x, feedback, delta.carried)
+        return carried, delta.learned
+
+    def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+        """Transposes the Jacobian-vector product of the input."""
+        return transpose_jvp(lambda x: self.linear(x, feedback), x, self._scale(delta))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Local(Map):
+    """A map `apply(*inputs)` that is not affine; it reads its own weights, if it has any.
+
+    Attributes:
+        apply: The function of its inputs.
+        is_symmetric: Whether its Jacobian is known to be symmetric, so that its Jacobian-vector
+            product is its own transpose: that of any elementwise function, and of a normalization
+            by moments over the batch without scale and offset.
+    """
+
+    apply: Callable[..., Any]
+    is_symmetric: bool = False
+
+    def evaluate(self, inputs, weights):
+        # A tape for each map, not one for the network: a rule may combine two networks.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch([x for x in inputs + weights if x.dtype.is_floating])
+            outputs = keras.tree.flatten(self.apply(*inputs))
+        return Record(inputs, weights, outputs, tape)
+
+    def push(self, record, inputs, weights):
+        if self.is_symmetric:
+            return self._push_by_transpose(record, *inputs)
+        primals = [*record.inputs, *record.weights]
+        return push_through(record.tape, primals, record.outputs, [*inputs, *weights])
+
+    def _push_by_transpose(self, record: Record, tangent: Tangent) -> list[Tangent]:
+        if tangent is None:
+            return [None]
+        dtype = record.outputs[0].dtype  # A layer may compute in another one than its input's.
+        ((pushed,), _) = self._pull_back(record, [tf.cast(tangent, dtype)])
+        return [pushed if pushed is None else tf.cast(pushed, dtype)]
+
+    def transpose(self, derivative, activity, received, feedback):
+        del feedback
+        carried, updates = self._pull_back(
+            derivative, [delta and delta.carried for delta in received]
+        )
+        learned = carried
+        if activity is not derivative:
+            learned, updates = self._pull_back(
+                activity, [delta and delta.learned for delta in received]
+            )
+        return self._combine(carried, learned), updates
+
+    def _combine(self, carried: Updates, learned: Updates) -> Below:
+        del learned  # A block ends here: what it is sent is the derivative network's.
+        return [None if delta is None else Delta(delta, delta) for delta in carried]
+
+    def _pull_back(self, record: Record, deltas: Sequence[tf.Tensor | None]):
+        """Returns the transposed Jacobian's deltas of the inputs, and those of the weights."""
+        pairs = zip(record.outputs, deltas, strict=True)
+        outputs, deltas = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
+        below, updates = record.tape.gradient(
+            outputs, [record.inputs, record.weights], output_gradients=deltas
+        )
+        # An embedding's are slices.
+        return below, [None if u is None else tf.convert_to_tensor(u) for u in updates]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Normalization(Local):
+    """A normalization. Behind an affine map it is a part of that map's block.
+
+    Attributes:
+        absorb: `absorb(affine) -> apply`: the normalization as a function of `linear(x, kernel)`
+            alone, if scale and bias of an affine map before it do not change what it puts out.
+    """
+
+    absorb: Callable[[Affine], Callable[..., Any]] | None = None
+
+    def _combine(self, carried, learned):
+        return [
+            None if pair[0] is None else Delta(*pair) for pair in zip(carried, learned, strict=True)
+        ]
+
+
+class Activation(Local):
+    """An elementwise activation: the end of an affine map's block."""

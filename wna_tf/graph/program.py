@@ -1,0 +1,165 @@
+"""Programs: networks as sequences of operators."""
+
+import collections
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from wna_tf.graph.operators import Activation, Affine, Map, Normalization, Value
+from wna_tf.graph.recurrence import Recurrence
+
+
+class Program:
+    """A network as a sequence of maps.
+
+    Args:
+        maps: The maps in the order of their evaluation.
+        inputs: Places of the network's inputs.
+        output_structure: Places of the network's outputs, nested as the network returns them.
+        model: The network, functional.
+        shapes: Shape of the value at every place; the batch is None.
+        infer: Makes the program of the network in inference mode.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[Map],
+        inputs: Sequence[Value],
+        output_structure: Any,
+        model: keras.Model,
+        shapes: Sequence[tuple[int | None, ...]],
+        infer: Callable[[], "Program"],
+    ):
+        self.maps = tuple(maps)
+        self.inputs = tuple(inputs)
+        self.output_structure = output_structure
+        self.outputs = tuple(keras.tree.flatten(output_structure))
+        self.model = model
+        self.shapes = tuple(shapes)
+        self._infer = infer
+
+    def standardize(self, inputs: Any) -> list[tf.Tensor]:
+        """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
+        return self.model._standardize_inputs(
+            keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        )
+
+    def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
+        """Returns outputs nested as the network returns them."""
+        return keras.tree.pack_sequence_as(self.output_structure, list(outputs))
+
+    @property
+    def affine_maps(self) -> tuple[Affine, ...]:
+        return tuple(step for step in self.maps if isinstance(step, Affine))
+
+    @functools.cached_property
+    def affine_names(self) -> dict[Affine, str]:
+        """A unique name for each affine map.
+
+        It is the layer's; `layer.kernel` if the layer has several kernels, as recurrent ones do;
+        and with `:2`, `:3`, ... behind it for further maps of a name (shared layers).
+        """
+        kernels, seen = collections.defaultdict(set), collections.Counter()
+        for step in self.affine_maps:
+            kernels[step.name].add(id(step.kernel))
+        names = {}
+        for step in self.affine_maps:
+            several = len(kernels[step.name]) > 1
+            name = f"{step.name}.{step.kernel.name}" if several else step.name
+            seen[name] += 1
+            names[step] = name if seen[name] == 1 else f"{name}:{seen[name]}"
+        return names
+
+    @functools.cached_property
+    def consecutive_affine_maps(self) -> tuple[tuple[Affine, Affine], ...]:
+        """Pairs of a lower and an upper affine map with no weights between them.
+
+        What the lower one puts out goes nowhere else, and the upper one takes in nothing else. A
+        recurrence is in no pair: its kernel acts on its own output.
+        """
+        sources = {place: {None} for place in self.inputs}
+        below, above = {}, collections.defaultdict(set)
+        for step in self.maps:
+            reaching = set().union(*(sources[place] for place in step.inputs))
+            if step.weights:
+                below[step] = reaching
+                for lower in reaching:
+                    above[lower].add(step)
+                reaching = {step}
+            sources.update(dict.fromkeys(step.outputs, reaching))
+        for place in self.outputs:
+            for lower in sources[place]:
+                above[lower].add(None)
+
+        def is_fit(step):
+            return isinstance(step, Affine) and not isinstance(step, Recurrence)
+
+        return tuple(
+            (lower, upper)
+            for upper, reaching in below.items()
+            for lower in reaching
+            if len(reaching) == 1 and above[lower] == {upper} and is_fit(lower) and is_fit(upper)
+        )
+
+    @functools.cached_property
+    def variables(self) -> dict[int, keras.Variable]:
+        """Every weight of every map, by its `id`."""
+        return {id(variable): variable for step in self.maps for variable in step.weights}
+
+    @functools.cached_property
+    def for_inference(self) -> "Program":
+        """The network in inference mode, but for normalizations, which use the batch's moments.
+
+        A Jacobian passes through the moments of a batch, and moving ones have none.
+        """
+        return self._infer()
+
+    @functools.cached_property
+    def learned(self) -> frozenset[Value]:
+        """Values that depend on some weight: the only ones that need a delta."""
+        learned: set[Value] = set()
+        for step in self.maps:
+            if step.weights or not learned.isdisjoint(step.inputs):
+                learned.update(step.outputs)
+        return frozenset(learned)
+
+    @functools.cached_property
+    def last_uses(self) -> dict[Map, tuple[Value, ...]]:
+        """Places that nothing needs after a map, but for the network's outputs."""
+        last = {place: step for step in self.maps for place in (*step.inputs, *step.outputs)}
+        uses: dict[Map, tuple[Value, ...]] = {}
+        for place, step in last.items():
+            if place not in self.outputs:
+                uses[step] = (*uses.get(step, ()), place)
+        return uses
+
+    @functools.cached_property
+    def last_affine_maps(self) -> frozenset[Affine]:
+        """Affine maps with no other block between them and an output."""
+        last, reached = set(), set(self.outputs)
+        for step in reversed(self.maps):
+            if reached.isdisjoint(step.outputs):
+                continue
+            if isinstance(step, Affine):
+                last.add(step)
+            if not isinstance(step, Affine) or isinstance(step, Recurrence):
+                reached.update(step.inputs)
+        return frozenset(last)
+
+    def block_output(self, affine: Affine) -> Value:
+        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization.
+
+        A recurrence ends the block of the map that makes its input: they add up to one `z`.
+        """
+        (value,) = affine.outputs
+        inside = Normalization | Activation | Recurrence
+        while True:
+            consumers = [step for step in self.maps if value in step.inputs]
+            if len(consumers) != 1 or not isinstance(consumers[0], inside):
+                return value
+            (value,) = consumers[0].outputs
+            if isinstance(consumers[0], Activation):
+                return value

@@ -1,0 +1,236 @@
+"""How layers become local maps: what an expansion writes to, and the table of expansions."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import keras
+from keras import ops
+
+from wna_tf.graph.operators import Activation, Affine, Local, Map, Value
+
+
+class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
+    """Why a layer cannot be trained rightly; `trace` adds the name of the layer."""
+
+
+ELEMENTWISE = (
+    keras.activations.celu,
+    keras.activations.elu,
+    keras.activations.exponential,
+    keras.activations.gelu,
+    keras.activations.hard_shrink,
+    keras.activations.hard_sigmoid,
+    keras.activations.hard_silu,
+    keras.activations.hard_tanh,
+    keras.activations.leaky_relu,
+    keras.activations.linear,
+    keras.activations.log_sigmoid,
+    keras.activations.mish,
+    keras.activations.relu,
+    keras.activations.relu6,
+    keras.activations.selu,
+    keras.activations.sigmoid,
+    keras.activations.silu,
+    keras.activations.soft_shrink,
+    keras.activations.softplus,
+    keras.activations.softsign,
+    keras.activations.sparse_plus,
+    keras.activations.sparse_sigmoid,
+    keras.activations.squareplus,
+    keras.activations.tanh,
+    keras.activations.tanh_shrink,
+)
+"""Keras's activations of which each output depends on one input."""
+
+
+class Emitter:
+    """Collects the maps of one network; what the expansion of a layer writes to.
+
+    Args:
+        training: Whether layers are in training mode.
+        batch_statistics: The `id` of each layer that normalizes by the statistics of a batch in
+            training, which it does in inference too; filled in training mode.
+    """
+
+    def __init__(self, training: bool, batch_statistics: set[int]):
+        self.maps: list[Map] = []
+        self.size = 0
+        self.training = training
+        self._batch_statistics = batch_statistics
+
+    def new_value(self) -> Value:
+        """Returns a place that no other map uses."""
+        self.size += 1
+        return Value(self.size - 1)
+
+    def takes_batch_statistics(self, layer: keras.layers.Layer, training: bool) -> bool:
+        """Returns whether a normalization, called in some mode, uses the batch's statistics."""
+        if self.training and training:
+            self._batch_statistics.add(id(layer))
+        return training if self.training else id(layer) in self._batch_statistics
+
+    def affine(
+        self,
+        layer: keras.layers.Layer,
+        linear: Callable,
+        x: Value,
+        kernel: keras.Variable,
+        bias: keras.Variable | None = None,
+        offset: Callable = lambda bias: bias,
+        initializer: Any = None,
+        fan_in: int | None = None,
+        kind: type[Affine] = Affine,
+        scale: float = 1.0,
+        **fields: Any,
+    ) -> Value:
+        """Adds the map `scale * linear(x, kernel) + offset(bias)`, in the layer's dtype.
+
+        Args:
+            layer: The layer that it belongs to.
+            linear: A function that is linear in each of its two arguments.
+            x: Place of its input.
+            kernel: The weight that feedback weights stand in for.
+            bias: The bias, or None.
+            offset: What the bias adds, if not itself.
+            initializer: Distribution of the kernel.
+            fan_in: Inputs of one output unit; None for all axes of the kernel but the last.
+            kind: Kind of the map.
+            scale: A factor of all outputs.
+            **fields: Further fields of that kind.
+
+        Returns:
+            The place of its output.
+        """
+        dtype = layer.compute_dtype
+
+        def cast_linear(x, kernel):
+            return linear(ops.cast(x, dtype), ops.cast(kernel, dtype))
+
+        def cast_offset(bias):
+            return ops.cast(offset(bias), dtype)
+
+        is_ntk = getattr(layer, "parameterization", None) == "ntk"
+        fan_in = fan_in or math.prod(kernel.shape[:-1])
+        output = self.new_value()
+        self.maps.append(
+            kind(
+                layer.name,
+                (x,),
+                (output,),
+                (kernel,) if bias is None else (kernel, bias),
+                cast_linear,
+                scale,
+                None if bias is None else cast_offset,
+                initializer,
+                fan_in,
+                1.0 if is_ntk else fan_in**-0.5,
+                **fields,
+            )
+        )
+        return output
+
+    def local(
+        self,
+        operation,
+        *args,
+        kind: type[Local] = Local,
+        num_outputs: int = 1,
+        fields: Mapping[str, Any] = MappingProxyType({}),
+        **kwargs,
+    ) -> list[Value]:
+        """Adds `operation(*args, **kwargs)`; the arguments hold values at any depth.
+
+        A layer is called in the network's mode unless `kwargs` say otherwise.
+
+        Args:
+            operation: A layer or a function.
+            *args: Its arguments.
+            kind: Kind of the map.
+            num_outputs: Number of its outputs.
+            fields: Further fields of that kind.
+            **kwargs: More of its arguments.
+
+        Returns:
+            The places of its outputs.
+        """
+        is_layer = isinstance(operation, keras.layers.Layer)
+        if is_layer and takes_training(operation.call):
+            kwargs.setdefault("training", self.training)
+        leaves = keras.tree.flatten((args, kwargs))
+        # Each place once, however often it is used: its delta is that of all uses together.
+        inputs = tuple(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Value)))
+
+        def apply(*tensors):
+            by_place = dict(zip(inputs, tensors, strict=True))
+            filled = [by_place[leaf] if isinstance(leaf, Value) else leaf for leaf in leaves]
+            filled_args, filled_kwargs = keras.tree.pack_sequence_as((args, kwargs), filled)
+            return operation(*filled_args, **filled_kwargs)
+
+        outputs = [self.new_value() for _ in range(num_outputs)]
+        weights = tuple(operation.trainable_variables) if is_layer else ()
+        name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
+        self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, **fields))
+        return outputs
+
+    def activation(self, function: Callable | None, z: Value) -> list[Value]:
+        """Adds the activation that a layer applies itself."""
+        if function in (None, keras.activations.linear):
+            return [z]
+        fields = {"is_symmetric": function in ELEMENTWISE}
+        return self.local(function, z, kind=Activation, fields=fields)
+
+
+def takes_training(function: Callable) -> bool:
+    """Returns whether a layer's `call`, or an expansion, is told whether it is in training."""
+    return "training" in inspect.signature(function).parameters
+
+
+Expansion = Callable[..., list[Value]]
+_EXPANSIONS: dict[type, Expansion] = {}
+
+_HARMLESS = {
+    "build",
+    "build_from_config",
+    "compute_output_shape",
+    "compute_output_spec",
+    "from_config",
+    "get_build_config",
+    "get_config",
+    "load_own_variables",
+    "save_own_variables",
+}
+
+
+def register_layer(*classes: type) -> Callable[[Expansion], Expansion]:
+    """Registers the expansion of layer classes into maps.
+
+    A subclass uses the expansion of its parent unless it overrides a method that may change what
+    it computes: any but those of `_HARMLESS`.
+
+    Args:
+        *classes: Layer classes.
+
+    Returns:
+        A decorator for a function `expand(layer, emit, *args, **kwargs)` that adds the layer's
+        maps to the `Emitter` and returns the places of its outputs. The arguments are those of
+        the layer's `call`, with places instead of tensors. It raises `Refused` with a reason.
+    """
+
+    def decorator(expand: Expansion) -> Expansion:
+        _EXPANSIONS.update(dict.fromkeys(classes, expand))
+        return expand
+
+    return decorator
+
+
+def find_expansion(operation: Any) -> Expansion | None:
+    """Returns the expansion of a layer, or None if there is none for its class."""
+    overridden: set[str] = set()
+    for base in type(operation).__mro__:
+        if base in _EXPANSIONS:
+            return None if overridden.intersection(dir(base)) - _HARMLESS else _EXPANSIONS[base]
+        overridden.update(name for name in vars(base) if not name.startswith("__"))
+    return None
