@@ -19,7 +19,7 @@ from tests.command import FAST, TINY, contents, flags_of
 from tests.conftest import ROOT
 from wna_tf import callbacks
 from wna_tf.datasets import pipeline
-from wna_tf.experiments import export, run_directory, training
+from wna_tf.experiments import build, export, run_directory
 from wna_tf.experiments.reporting import measures
 
 # The table.
@@ -65,7 +65,7 @@ FLAGS = {
     "blocks": ("--strides=" + ",".join(400 * "1"), "and at most 256 of them. Received: strides="),
     "precision": ("--precision=float16", "one of float32, mixed_bfloat16, float64. Received"),
     "jit": ("--jit_compile=maybe", "--jit_compile=maybe"),
-    "strategy": ("--strategy=tpu", "--strategy=tpu"),
+    "strategy": ("--strategy=tpu", "one of auto, .* Received: strategy=.tpu."),
     "executor": ("--executor=slurm", "--executor=slurm"),
     "credit": ("--credit=forward", "rule whose .* are initial .* Received: initial, initial, c"),
     "probabilities": ("--loss=kl_divergence", "one of .* Received: loss='kl_divergence'"),
@@ -291,10 +291,10 @@ def test_labels_of_images_are_checked(label):
 
 
 def test_a_network_that_does_not_fit_into_memory_is_told(tmp_path, command, monkeypatch):
-    def build(*_):  # TensorFlow tries for ten seconds to get the memory.
+    def learner(*_):  # TensorFlow tries for ten seconds to get the memory.
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\na tensor")
 
-    monkeypatch.setattr(training, "build", build)
+    monkeypatch.setattr(build, "learner", learner)
     ended = command(*flags_of(TINY, tmp_path / "runs", width=10**9))
     assert ended.status == 2 and not contents(tmp_path)
     assert ended == (

@@ -88,7 +88,7 @@ def read(name):
     """Returns the grid of a flagfile, as the command line reads it."""
     with flagsaver.flagsaver():
         main.FLAGS(["main.py", f"--flagfile={FLAGFILES[name]}"])
-        return config.expand(main.grid()), main.FLAGS.run_dir
+        return config.expand(main.grid(main.FIELDS)), main.FLAGS.run_dir
 
 
 def test_each_experiment_has_a_small_one_beside_it():

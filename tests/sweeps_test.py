@@ -24,14 +24,14 @@ def make_grid(**fields):
 
 
 def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsys):
-    real = training.build
+    real = build.learner
 
-    def build(config, data):
+    def learner(config, data):
         if config.width == 5:
             raise MemoryError("no room\nfor this")
         return real(config, data)
 
-    monkeypatch.setattr(training, "build", build)
+    monkeypatch.setattr(build, "learner", learner)
     grid = [Config(**TINY | {"width": width}) for width in (4, 5, 6)]
     place = tmp_path / grid[1].name
     runs, failures = sweeps.sweep(grid, tmp_path)
@@ -41,7 +41,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(tmp_path, monkeypatch, capsy
     assert {path.name for path in place.iterdir()} == {run_directory.CONFIG, run_directory.FAILURE}
     assert "Failed:" in capsys.readouterr().out
 
-    monkeypatch.setattr(training, "build", real)
+    monkeypatch.setattr(build, "learner", real)
     runs, failures = sweeps.sweep(grid, tmp_path)  # What failed is tried again.
     assert [run.config["width"] for run in runs] == [4, 5, 6]
     assert not failures
