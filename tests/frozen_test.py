@@ -85,7 +85,7 @@ def test_remembered_outputs_are_those_of_the_initial_weights():
     np.testing.assert_array_equal(x, plain_x)
     np.testing.assert_array_equal(y, plain_y)
     records = learner.evaluate_networks(x)["initial"].records
-    maps = learner.affine_maps
+    maps = learner.maps_by_key
     assert [maps[key] for key in outputs] == list(maps.values())[:3]
     for key, output in outputs.items():
         np.testing.assert_allclose(output, records[maps[key]].outputs[0], rtol=1e-5, atol=1e-6)

@@ -299,11 +299,11 @@ def test_a_learner_whose_layers_were_frozen_or_unfrozen_is_loaded_as_it_was(tmp_
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("learned", [[100], [-1], ["kernel"]])
-def test_learned_variables_that_are_none_are_refused(learned):
+@pytest.mark.parametrize("trained", [[100], [-1], ["kernel"]])
+def test_trained_variables_that_are_none_are_refused(trained):
     network = wna_tf.models.mlp((8, 8, 1), 10, 4)
-    with pytest.raises(ValueError, match=r"Expected learned to be indices .*Received: learned="):
-        wna_tf.Learner(network, learned=learned)
+    with pytest.raises(ValueError, match=r"Expected trained to be indices .*Received: trained="):
+        wna_tf.Learner(network, trained=trained)
 
 
 def test_layers_that_are_unfrozen_after_wrapping_are_refused():

@@ -21,7 +21,7 @@ def affine_map(layer, input_shape):
     program = trace(keras.Model(inputs, layer(inputs)))
     step = program.affine_maps[-1]
     x = tf.zeros([1, *program.shapes[step.inputs[0].index][1:]])
-    return step, measures.input_shape(step, x)
+    return step, measures.kernel_input_shape(step, x.shape)
 
 
 def matrix(step, shape, kernel):
@@ -55,12 +55,12 @@ def test_scores_are_those_of_the_public_code(cost, monkeypatch):
             tf.constant(golden[f"layer{index}/kernel_{when}"])
             for when in ("init", "trained", "align")
         )
-        value, error = measures.alignment_score(
+        value, error = measures.operator_alignment(
             step, shape, trained - initial, companion - initial, probes=600
         )
         assert error == 0 if cost else 0 < error < 5e-3
         assert abs(value - expected) < 5e-3
-        control, _ = measures.alignment_score(
+        control, _ = measures.operator_alignment(
             step, shape, measures.shuffle(trained) - initial, companion - initial
         )
         assert 0 < control < value
@@ -81,7 +81,7 @@ def test_exact_scores_are_those_of_the_operators_matrices(
     layer = wna_tf.layers.Conv2D(filters, kernel_size, strides=stride, padding="same")
     step, shape = affine_map(layer, (height, width, channels))
     a, b = changes(step)
-    value, error = measures.alignment_score(step, shape, a, b)
+    value, error = measures.operator_alignment(step, shape, a, b)
     expected = score_of_matrices(matrix(step, shape, 1e6 * a), matrix(step, shape, b))
     np.testing.assert_allclose(value, expected, rtol=1e-4)
     assert error == 0
@@ -106,7 +106,7 @@ def test_scores_of_any_affine_map(layer, shape, cost, monkeypatch):
     monkeypatch.setattr(measures, "EXACT_COST", cost)
     step, shape = affine_map(layer, shape)
     a, b = changes(step)
-    value, error = measures.alignment_score(step, shape, a, b, probes=400)
+    value, error = measures.operator_alignment(step, shape, a, b, probes=400)
     expected = score_of_matrices(matrix(step, shape, 1e6 * a), matrix(step, shape, b))
     is_dense = isinstance(layer, keras.layers.Dense | wna_tf.layers.Recurrent)
     assert (error == 0) == (cost > 0 or is_dense)
@@ -117,7 +117,7 @@ def test_the_standard_error_is_that_of_many_estimates(monkeypatch):
     monkeypatch.setattr(measures, "EXACT_COST", 0)
     step, shape = affine_map(wna_tf.layers.Conv2D(3, 3, padding="same"), (6, 6, 2))
     a, b = changes(step)
-    score = tf.function(lambda seed: measures.alignment_score(step, shape, a, b, 50, seed))
+    score = tf.function(lambda seed: measures.operator_alignment(step, shape, a, b, 50, seed))
     values, errors = np.array([score(tf.constant(seed)) for seed in range(150)]).T
     assert 0.8 < np.mean(errors) / np.std(values) < 1.25
     again, _ = score(tf.constant(3))
@@ -127,16 +127,16 @@ def test_the_standard_error_is_that_of_many_estimates(monkeypatch):
 def test_a_network_that_did_not_change_has_no_score():
     step, shape = affine_map(keras.layers.Dense(3), (4,))
     a, b = changes(step)
-    assert np.isnan(measures.alignment_score(step, shape, 0 * a, b).value)
+    assert np.isnan(measures.operator_alignment(step, shape, 0 * a, b).value)
 
 
 def test_wrong_arguments_are_refused():
     step, shape = affine_map(wna_tf.layers.Conv2D(3, 3), (6, 6, 2))
     a, b = changes(step)
     with pytest.raises(ValueError, match=r"at least 2\. Received: probes=1"):
-        measures.alignment_score(step, shape, a, b, probes=1)
+        measures.operator_alignment(step, shape, a, b, probes=1)
     with pytest.raises(ValueError, match=r"layer 'conv2d.*Received: input_shape=\(None, 6, 2\)"):
-        measures.alignment_score(step, (None, 6, 2), a, b)
+        measures.operator_alignment(step, (None, 6, 2), a, b)
 
 
 def test_shuffling_permutes_the_entries_by_the_seed():
@@ -220,3 +220,20 @@ def test_half_the_rate_halves_the_drift_of_what_is_conserved(
     whole, half = drifts(rule, parameterization, (rate, rate / 2), 100 * rate)
     ratio = np.linalg.norm(whole) / np.linalg.norm(half)
     np.testing.assert_allclose(ratio, 1 if rule == "align_zero" else 2, rtol=0.05)
+
+
+def test_the_score_of_a_layer_is_that_of_its_kernels_changes():
+    x, y = np.random.default_rng(0).normal(size=(2, 20, 4)).astype("float32")
+    network = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(6, name="hidden"), keras.layers.Dense(4)]
+    )
+    learner = wna_tf.Learner(network, "backprop")
+    learner.compile("sgd", "mse")
+    score = wna_tf.callbacks.AlignmentScore()
+    history = learner.fit(x, y, epochs=2, verbose=0, callbacks=[score]).history
+    for layer in ("hidden", network.layers[0]):
+        value, error = measures.alignment_score(learner, layer, score.companion)
+        np.testing.assert_allclose(value, history["alignment_score/hidden"][-1], rtol=1e-4)
+        assert error == 0
+    with pytest.raises(ValueError, match=r"one kernel, of hidden, dense.*Received: layer='none'"):
+        measures.alignment_score(learner, "none", score.companion)

@@ -171,9 +171,9 @@ def test_another_environment_is_told_in_one_line(tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", str(threads + 1))
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
     fit("backprop", tmp_path / "other")
-    assert [line for line in caplog.messages if "Going on" in line] == [
-        f"Going on, perhaps not to the same bits: intra_op_threads={threads + 1} (then {threads}), "
-        "ONEDNN_MAX_CPU_ISA='SSE41' (then None)"
+    assert [line for line in caplog.messages if "Continuing" in line] == [
+        f"Continuing, perhaps not with the same bits: intra_op_threads={threads + 1} "
+        f"(then {threads}), ONEDNN_MAX_CPU_ISA='SSE41' (then None)"
     ]
 
 

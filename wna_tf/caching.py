@@ -141,7 +141,7 @@ def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
                 rows = index * training.batch_size + tf.range(tf.shape(output)[0])
                 tables[name].scatter_update(tf.IndexedSlices(output, rows))
     names_of = learner.program.affine_names
-    keys = {names_of[step]: key for key, step in learner.affine_maps.items()}
+    keys = {names_of[step]: key for key, step in learner.maps_by_key.items()}
 
     def fetch(positions, seeds):
         x, y = training.source.fetch(positions, seeds)

@@ -67,7 +67,7 @@ class Learner(keras.Model):
         seed: Seed of random feedback weights, and of forward credit.
         credit: How updates are computed from the error: `"reverse"`, or
             `wna_tf.credit.Forward(num_tangents)` for an estimate without a reverse pass.
-        learned: Indices of those of `network.variables` whose initial weights are kept; None for
+        trained: Indices of those of `network.variables` whose initial weights are kept; None for
             the trainable ones. A learner that is loaded has those that it had.
         **kwargs: Arguments of `keras.Model`.
 
@@ -88,7 +88,7 @@ class Learner(keras.Model):
         rule: str | dict | rules.Rule = "align_ada",
         seed: int = 0,
         credit: str | dict | credits.Credit = "reverse",
-        learned: Sequence[int] | None = None,
+        trained: Sequence[int] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -102,9 +102,9 @@ class Learner(keras.Model):
         self.network = network
         self._program = trace(network)
         self.output_names = list(self._program.model.output_names)  # Keras names losses by them.
-        variables = _choose_learned(network, learned)
+        variables = _choose_trained(network, trained)
         # Ids, not variables: Keras would take those for the learner's own, and save them twice.
-        self._learned = [id(variable) for variable in variables]
+        self._trained = [id(variable) for variable in variables]
         self.initial_weights = [
             self._add_own_weight(
                 f"initial_weight_{index}",
@@ -114,15 +114,15 @@ class Learner(keras.Model):
             )
             for index, variable in enumerate(variables)
         ]
-        self._own = tuple(self.rule.feedback.own(self._program))
+        self._feedback = tuple(self.rule.feedback.weights(self._program))
         self.feedback_weights = [
             self._add_own_weight(
                 f"feedback_weight_{index}",
-                own.shape,
-                reseed(own.initializer, seed, index),
-                own.maps[0].kernel.dtype,
+                some.shape,
+                reseed(some.initializer, seed, index),
+                some.maps[0].kernel.dtype,
             )
-            for index, own in enumerate(self._own)
+            for index, some in enumerate(self._feedback)
         ]
         # A tuple: what is added to a list would become a part of checkpoints.
         self.observers: tuple[Observer, ...] = ()
@@ -146,7 +146,7 @@ class Learner(keras.Model):
         current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
         initial = current | {
             key: tf.convert_to_tensor(variable.value)
-            for key, variable in zip(self._learned, self.initial_weights, strict=True)
+            for key, variable in zip(self._trained, self.initial_weights, strict=True)
         }
         return current, initial
 
@@ -154,8 +154,8 @@ class Learner(keras.Model):
         """Returns the feedback weights that the rule owns, by the map that they serve."""
         return {
             step: tf.convert_to_tensor(variable.value)
-            for own, variable in zip(self._own, self.feedback_weights, strict=True)
-            for step in own.maps
+            for some, variable in zip(self._feedback, self.feedback_weights, strict=True)
+            for step in some.maps
         }
 
     def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str):
@@ -173,10 +173,9 @@ class Learner(keras.Model):
         It is the network's; with the rule `linearized`, that of the linearized network, which
         normalizes by the statistics of the batch that it is given (see `linearize.outputs`).
         """
-        return {
-            "current": lambda: self.network(Remembered.of(inputs).inputs, training=training),
-            "linearized": lambda: linearize.outputs(self, inputs, training=bool(training)),
-        }[self.rule.error]()
+        if self.rule.error == "linearized":
+            return linearize.outputs(self, inputs, training=bool(training))
+        return self.network(Remembered.of(inputs).inputs, training=training)
 
     def evaluate_networks(self, x: Any, training: bool = True) -> Networks:
         """Returns the network at its current and initial weights, on one batch.
@@ -189,12 +188,12 @@ class Learner(keras.Model):
             ValueError: If layers were made trainable after the network was wrapped, or the inputs
                 were remembered for another learner.
         """
-        if not {id(variable) for variable in self.trainable_variables}.issubset(self._learned):
+        if not {id(variable) for variable in self.trainable_variables}.issubset(self._trained):
             raise ValueError(
                 "Expected the layers that were trainable when the network was wrapped, whose "
                 "initial weights were kept. Received: more of them; wrap the network again"
             )
-        program = self._program if training else self._program.for_inference
+        program = self._program if training else self._program.for_jacobians
         current, initial = self.weight_values()
         inputs, outputs = Remembered.of(x)
         maps = self._name_maps(program)
@@ -205,7 +204,7 @@ class Learner(keras.Model):
             )
         known = {maps[key]: output for key, output in outputs.items()}
         return Networks(
-            program, program.standardize(inputs), current, initial, self._learned, known
+            program, program.standardize(inputs), current, initial, self._trained, known
         )
 
     def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
@@ -269,18 +268,18 @@ class Learner(keras.Model):
             value = state.get_current_value(variable)
             if value is not None and id(variable) not in self._program.variables:
                 variable.assign(value)
-        learned = [
+        pairs = [
             (update, variable)
             for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
-        before = [tf.convert_to_tensor(own.maps[0].kernel) for own in self._own]
+        before = [tf.convert_to_tensor(some.maps[0].kernel) for some in self._feedback]
         steps = tf.convert_to_tensor(self.optimizer.iterations)
-        self.optimizer.apply_gradients(learned)
+        self.optimizer.apply_gradients(pairs)
         # Not while gradients are accumulated, nor if they were not finite for their scale.
         applied = self.optimizer.iterations > steps
-        for own, value, weights in zip(self._own, before, self.feedback_weights, strict=True):
-            self.rule.feedback.evolve(own.maps[0].kernel, value, weights, applied)
+        for some, value, weights in zip(self._feedback, before, self.feedback_weights, strict=True):
+            self.rule.feedback.evolve(some.maps[0].kernel, value, weights, applied)
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
@@ -322,8 +321,10 @@ class Learner(keras.Model):
         share = _share(x)
         if share is not None:
             errors = [(place, e * tf.cast(share, e.dtype)) for place, e in errors]
-        own = self.feedback_values()
-        credit = self.credit.assign(networks, self.rule, own, errors, self._step_seed())
+        feedback_weights = self.feedback_values()
+        credit = self.credit.assign(
+            networks, self.rule, feedback_weights, errors, self._step_seed()
+        )
         updates = [
             _add(credit.get(id(variable)), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
@@ -345,10 +346,10 @@ class Learner(keras.Model):
             "rule": rules.serialize(self.rule),
             "seed": self.seed,
             "credit": credits.serialize(self.credit),
-            "learned": [
+            "trained": [
                 index
                 for index, variable in enumerate(self.network.variables)
-                if id(variable) in self._learned
+                if id(variable) in self._trained
             ],
         }
 
@@ -366,7 +367,7 @@ def _refuse(layer, emit, *args, **kwargs):
     raise Refused("it is a Learner, whose rule would not be followed: use its network")
 
 
-def _choose_learned(
+def _choose_trained(
     network: keras.Model, indices: Sequence[int] | None
 ) -> Sequence[keras.Variable]:
     variables = network.variables
@@ -374,8 +375,8 @@ def _choose_learned(
         return network.trainable_variables
     if not all(isinstance(index, int) and 0 <= index < len(variables) for index in indices):
         raise ValueError(
-            f"Expected learned to be indices of the network's {len(variables)} variables. "
-            f"Received: learned={indices!r}"
+            f"Expected trained to be indices of the network's {len(variables)} variables. "
+            f"Received: trained={indices!r}"
         )
     return [variables[index] for index in indices]
 

@@ -33,8 +33,59 @@ class Score(NamedTuple):
     error: tf.Tensor
 
 
-@tf.autograph.experimental.do_not_convert
 def alignment_score(
+    learner: keras.Model,
+    layer: keras.layers.Layer | str,
+    companion: keras.Model | Sequence[Any],
+    probes: int = 100,
+    seed: int = 0,
+) -> Score:
+    """Alignment score of a layer: what its learner changed, beside what a companion did.
+
+    Both changes are from the learner's initial weights; see `operator_alignment`.
+
+    ```python
+    score = callbacks.AlignmentScore()
+    learner.fit(train, epochs=10, callbacks=[score])
+    measures.alignment_score(learner, "conv2d_1", score.companion)
+    ```
+
+    Args:
+        learner: A `Learner`.
+        layer: A layer of its network with a kernel, or its name; `layer.kernel` is the name of one
+            of several kernels.
+        companion: A `Learner` that `align_zero` trained from the same initial weights, or its
+            trainable variables' values, as `callbacks.AlignmentScore` keeps them.
+        probes: Number of random probes, where the score is not exact.
+        seed: Seed of the probes.
+
+    Raises:
+        ValueError: If the network has no such kernel, or several, or the layer's input has an
+            unknown shape.
+    """
+    name = layer if isinstance(layer, str) else layer.name
+    names = learner.program.affine_names
+    found = [step for step, own in names.items() if name in (own, step.name)]
+    if len(found) != 1:
+        raise ValueError(
+            f"Expected the name of one kernel, of {', '.join(names.values())}. "
+            f"Received: layer={name!r}, which has {len(found)}"
+        )
+    (step,) = found
+    others = companion.trainable_variables if isinstance(companion, keras.Model) else companion
+    index = [id(variable) for variable in learner.trainable_variables].index(id(step.kernel))
+    current, initial = learner.weight_values()
+    start = initial[id(step.kernel)]
+    shape = kernel_input_shape(step, learner.program.shapes[step.inputs[0].index])
+    change, reference = (
+        current[id(step.kernel)] - start,
+        tf.convert_to_tensor(others[index]) - start,
+    )
+    return operator_alignment(step, shape, change, reference, probes, seed)
+
+
+@tf.autograph.experimental.do_not_convert
+def operator_alignment(
     step: Affine,
     input_shape: Sequence[int],
     change: tf.Tensor,
@@ -57,7 +108,7 @@ def alignment_score(
 
     Args:
         step: The map; only its `apply` is used.
-        input_shape: Shape of its input without the batch, see `input_shape`.
+        input_shape: Shape of its input without the batch, see `kernel_input_shape`.
         change: Change A of its kernel.
         reference: Change B of its kernel.
         probes: Number of random probes.
@@ -139,16 +190,16 @@ def shuffle(kernel: tf.Tensor, seed: int = 0) -> tf.Tensor:
     return tf.reshape(entries, kernel.shape)
 
 
-def input_shape(step: Affine, x: tf.Tensor) -> tuple[int | None, ...]:
+def kernel_input_shape(step: Affine, shape: Sequence[int | None]) -> tuple[int | None, ...]:
     """Returns the shape, without the batch, of what the kernel of an affine map acts on.
 
     Args:
         step: The map.
-        x: Its input, [batch, ...].
+        shape: That of its input, with the batch.
     """
     if isinstance(step, Recurrence):  # Its input is added to what its kernel makes of a state.
         return step.sizes[:1]
-    return tuple(x.shape[1:])
+    return tuple(shape[1:])
 
 
 def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -53,10 +53,10 @@ def empirical_ntk(model: keras.Model, x1: Any, x2: Any = None) -> tf.Tensor:
 def _networks(model: keras.Model, x: Any) -> Networks:
     if hasattr(model, "evaluate_networks"):
         return model.evaluate_networks(x, training=False)
-    program = trace(model).for_inference
+    program = trace(model).for_jacobians
     weights = {key: tf.convert_to_tensor(v.value) for key, v in program.variables.items()}
-    learned = [id(variable) for variable in model.trainable_variables]
-    return Networks(program, program.standardize(x), weights, weights, learned)
+    trained = [id(variable) for variable in model.trainable_variables]
+    return Networks(program, program.standardize(x), weights, weights, trained)
 
 
 def _kernels(networks: Networks) -> dict[Affine, tf.Tensor]:
@@ -89,7 +89,8 @@ def _couples_examples(networks: Networks) -> bool:
         for delta in received:
             # An axis that is not that of the examples says nothing of them.
             if delta is not None and (
-                delta.learned.shape[0] != examples or np.any(delta.learned.numpy()[~is_even])
+                delta.for_weights.shape[0] != examples
+                or np.any(delta.for_weights.numpy()[~is_even])
             ):
                 return True
     return False
@@ -104,8 +105,8 @@ def _kernel_by_columns(first: Networks, second: Networks) -> tf.Tensor:
         there, here = (networks.at(networks.inputs) for networks in (second, first))
         walk = _walk_back(there, error)
         updates = reverse_mode.collect((step, updates) for step, _, updates in walk)
-        learned = {key: updates[key] for key in first.learned if key in updates}
-        (pushed,) = here["initial"].push(learned)
+        tangents = {key: updates[key] for key in first.trained if key in updates}
+        (pushed,) = here["initial"].push(tangents)
         return tf.reshape(pushed, [pushed.shape[0], -1])
 
     size = int(np.prod(output.shape))
@@ -166,8 +167,10 @@ class _Jacobians:
         def only(delta: Delta | None, example: int) -> Delta | None:
             if delta is None:
                 return None
-            shape = [-1, *[1] * (delta.learned.shape.rank - 1)]
-            masked = delta.learned * tf.cast(tf.reshape(mask[example], shape), delta.learned.dtype)
+            shape = [-1, *[1] * (delta.for_weights.shape.rank - 1)]
+            masked = delta.for_weights * tf.cast(
+                tf.reshape(mask[example], shape), delta.for_weights.dtype
+            )
             return Delta(masked, masked)
 
         return tf.stack(
@@ -192,7 +195,7 @@ class _Jacobians:
 def _kernel_by_variables(sides: list[_Jacobians]) -> tf.Tensor:
     """Returns the kernel from Jacobians, of one variable at a time; one side stands for both."""
     parts = []
-    for key in sides[0].networks.learned:
+    for key in sides[0].networks.trained:
         uses = sides[0].uses(key)
         if not uses:
             continue

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf import measures, rules
-from wna_tf.callbacks.diagnostic import Diagnostic, trace
+from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
 
 
@@ -101,7 +101,9 @@ class AlignmentScore(Diagnostic):
         }
         # What the graph tells of shapes, which the network may leave open.
         self._shapes = {
-            affine: measures.input_shape(affine, step.networks["current"].records[affine].inputs[0])
+            affine: measures.kernel_input_shape(
+                affine, step.networks["current"].records[affine].inputs[0].shape
+            )
             for affine in learner.program.affine_maps
             if id(affine.kernel) in learned
         }
@@ -114,19 +116,19 @@ class AlignmentScore(Diagnostic):
             key, name = id(affine.kernel), names[affine]
             kernels = current[key], initial[key], tf.convert_to_tensor(self._weights[key])
             if affine not in self._scores:
-                self._scores[affine] = self._trace_score(affine, shape, kernels)
+                self._scores[affine] = self._compile_score(affine, shape, kernels)
             score, shuffled = self._scores[affine](*kernels)
             columns = zip(self.columns, (score.value, score.error, shuffled.value), strict=True)
             values |= {f"{column}/{name}": value for column, value in columns}
         return values
 
-    def _trace_score(self, affine, shape, kernels):
+    def _compile_score(self, affine, shape, kernels):
         def scores(trained, initial, companion):
             return [
-                measures.alignment_score(
+                measures.operator_alignment(
                     affine, shape, weights - initial, companion - initial, self.probes, self.seed
                 )
                 for weights in (trained, measures.shuffle(trained, self.seed))
             ]
 
-        return trace(scores, *kernels)
+        return compile_graph(scores, *kernels)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from wna_tf import measures
-from wna_tf.callbacks.diagnostic import Diagnostic, trace
+from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Current
 
@@ -26,7 +26,7 @@ class Conservation(Diagnostic):
 
     def set_model(self, model):
         super().set_model(model)
-        self._graph = trace(self._measure)
+        self._graph = compile_graph(self._measure)
 
     def measure(self):
         return self._graph()

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 
-def trace(function: Callable, *args: Any) -> Callable:
+def compile_graph(function: Callable, *args: Any) -> Callable:
     """Writes a function of tensors as a graph, for arguments like `args`.
 
     A `tf.function` would do the same, but warn in sweeps that it is written again for every run.
@@ -83,5 +83,5 @@ class BatchDiagnostic(Diagnostic):
     def measure(self):
         batch = self.batch()
         if self._graph is None:
-            self._graph = trace(self.measure_batch, *batch)
+            self._graph = compile_graph(self.measure_batch, *batch)
         return self._graph(*batch)

@@ -30,7 +30,7 @@ class Credit(abc.ABC):
         self,
         networks: Networks,
         rule: Rule,
-        own: Mapping[Affine, tf.Tensor],
+        feedback_weights: Mapping[Affine, tf.Tensor],
         errors: Errors,
         seed: tf.Tensor,
     ) -> dict[int, tf.Tensor]:
@@ -39,7 +39,7 @@ class Credit(abc.ABC):
         Args:
             networks: The network at its current and its initial weights.
             rule: The rule.
-            own: Feedback weights that the rule's feedback source owns.
+            feedback_weights: Feedback weights that the rule's feedback source owns.
             errors: Derivatives of the loss, [batch, ...], with their places.
             seed: Seed of this step, [2].
         """
@@ -50,8 +50,8 @@ class Reverse(Credit):
 
     name = "reverse"
 
-    def assign(self, networks, rule, own, errors, seed):
-        return reverse_mode.transpose(networks, rule, own, errors)
+    def assign(self, networks, rule, feedback_weights, errors, seed):
+        return reverse_mode.transpose(networks, rule, feedback_weights, errors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Forward(Credit):
                 f"credit (align_zero, linearized). Received: {', '.join(choices)}"
             )
 
-    def assign(self, networks, rule, own, errors, seed):
+    def assign(self, networks, rule, feedback_weights, errors, seed):
         return forward_mode.estimate(
             networks, errors, lambda index, like: self.draw(index, like, seed)
         )

@@ -25,7 +25,7 @@ from wna_tf.rules import Rule
 def carriers(
     program: Program,
     feedback: Feedback,
-    own: Mapping[Affine, tf.Tensor],
+    feedback_weights: Mapping[Affine, tf.Tensor],
     current: Weights,
     initial: Weights,
 ) -> dict[Affine, tf.Tensor | None]:
@@ -34,16 +34,16 @@ def carriers(
     Args:
         program: The network.
         feedback: Source of the feedback weights.
-        own: Feedback weights that the source owns.
+        feedback_weights: Feedback weights that the source owns.
         current: Current weights.
         initial: Weights at initialization.
     """
     return {
         step: feedback.kernel(
-            step, current[id(step.kernel)], initial[id(step.kernel)], own.get(step)
+            step, current[id(step.kernel)], initial[id(step.kernel)], feedback_weights.get(step)
         )
         for step in program.affine_maps
-        if program.learned.issuperset(step.inputs)
+        if program.above_weights.issuperset(step.inputs)
     }
 
 
@@ -69,7 +69,7 @@ def walk_back(
     deltas: dict[Value, Delta] = {}
 
     def receive(place: Value, delta: Delta | None) -> None:
-        if delta is not None and place in program.learned:
+        if delta is not None and place in program.above_weights:
             if place in deltas:
                 delta = Delta(*map(tf.add, deltas[place], delta))
             deltas[place] = delta
@@ -106,7 +106,7 @@ def collect(updates: Iterable[tuple[Map, Updates]]) -> dict[int, tf.Tensor]:
 def transpose(
     networks: Networks,
     rule: Rule,
-    own: Mapping[Affine, tf.Tensor],
+    feedback_weights: Mapping[Affine, tf.Tensor],
     errors: Errors,
 ) -> dict[int, tf.Tensor]:
     """Applies the transposed Jacobian-vector product of a rule to the output error.
@@ -114,7 +114,7 @@ def transpose(
     Args:
         networks: The network at its current and its initial weights.
         rule: The rule.
-        own: Feedback weights that the rule's feedback source owns.
+        feedback_weights: Feedback weights that the rule's feedback source owns.
         errors: Derivatives of the loss, [batch, ...], with their places.
 
     Returns:
@@ -122,13 +122,17 @@ def transpose(
     """
     program = networks.program
     derivative, activity = networks[rule.derivative], networks[rule.activity]
-    projected = rule.feedback.project(program, own, errors)
+    projected = rule.feedback.project(program, feedback_weights, errors)
     sources = [
         (place, tf.cast(delta, derivative.values[place.index].dtype))
         for place, delta in (*errors, *projected.items())
     ]
     kernels = carriers(
-        program, rule.feedback, own, networks.weights["current"], networks.weights["initial"]
+        program,
+        rule.feedback,
+        feedback_weights,
+        networks.weights["current"],
+        networks.weights["initial"],
     )
     walk = walk_back(program, kernels, derivative, activity, sources)
     return collect((step, updates) for step, _, updates in walk)

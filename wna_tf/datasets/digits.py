@@ -11,8 +11,8 @@ VALIDATION_SIZE = 300
 def load(options: pipeline.Options) -> pipeline.Examples:
     """Training and test examples, `x` [batch, 8, 8, 1], `y` [batch, 10].
 
-    There is no official split, and neighbouring images are alike. So the images are put into an
-    order of chance, always the same one; the last 297 are the test set.
+    There is no official split, and neighbouring images are alike. So the images are put into a
+    random order, always the same one; the last 297 are the test set.
 
     Args:
         options: None counts: the images are part of scikit-learn.

@@ -1,4 +1,4 @@
-"""Training that may be killed at any moment: the same call again goes on, to the same bits."""
+"""Training that may be killed at any moment: the same call continues it, with the same bits."""
 
 import contextlib
 import pathlib
@@ -284,7 +284,7 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if name in before and before[name] != now[name]
     ]
     if others:
-        logging.warning("Going on, perhaps not to the same bits: %s", ", ".join(others))
+        logging.warning("Continuing, perhaps not with the same bits: %s", ", ".join(others))
 
 
 def _differs(variable: keras.Variable) -> bool:

@@ -84,7 +84,8 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> run
 
     The directory gets `config.json`, `history.csv` (rewritten after every epoch), `model.keras`
     (the learner) and at last `result.json`. Nothing is written before data and network are there.
-    Until then it has `checkpoints/`, from which a run that was killed goes on to the same bits.
+    Until then it has `checkpoints/`, from which a run that was killed continues,
+    with the same result to the bit.
 
     Args:
         config: The run.

@@ -5,7 +5,7 @@ from wna_tf.feedback.direct import Direct
 from wna_tf.feedback.learned import Mirrored
 from wna_tf.feedback.random import Random
 from wna_tf.feedback.sign import Sign, SignMagnitude
-from wna_tf.feedback.source import Feedback, Own
+from wna_tf.feedback.source import Feedback, FeedbackWeights
 from wna_tf.feedback.weights import Current, Initial, Nothing
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Current",
     "Direct",
     "Feedback",
+    "FeedbackWeights",
     "Initial",
     "Mirrored",
     "Nothing",
-    "Own",
     "Random",
     "Sign",
     "SignMagnitude",

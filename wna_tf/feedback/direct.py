@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from wna_tf.feedback.source import Feedback, Own
+from wna_tf.feedback.source import Feedback, FeedbackWeights
 from wna_tf.graph.operators import Affine, Value
 
 
@@ -23,7 +23,7 @@ class Direct(Feedback):
 
     name = "direct"
 
-    def own(self, program):
+    def weights(self, program):
         if len(program.outputs) != 1 or len(program.shapes[program.outputs[0].index]) != 2:
             shapes = [program.shapes[output.index] for output in program.outputs]
             raise ValueError(
@@ -44,17 +44,17 @@ class Direct(Feedback):
                     f"Received: shape {shape} behind layer {maps[0].name!r}"
                 )
             initializer = keras.initializers.RandomNormal(stddev=math.prod(shape) ** -0.5)
-            feedback.append(Own(tuple(maps), (*shape, classes), initializer))
+            feedback.append(FeedbackWeights(tuple(maps), (*shape, classes), initializer))
         return feedback
 
-    def kernel(self, step, current, initial, own):
+    def kernel(self, step, current, initial, weights):
         return None
 
-    def project(self, program, own, errors):
+    def project(self, program, weights, errors):
         ((_, error),) = errors
         return {
             program.block_output(step): tf.tensordot(
-                tf.cast(error, weights.dtype), weights, [[1], [-1]]
+                tf.cast(error, projection.dtype), projection, [[1], [-1]]
             )
-            for step, weights in own.items()
+            for step, projection in weights.items()
         }

@@ -29,12 +29,12 @@ class Mirrored(Random):
         if not 0 <= self.decay < 1:
             raise ValueError(f"Expected 0 <= decay < 1. Received: decay={self.decay}")
 
-    def evolve(self, kernel, before, own, applied):
+    def evolve(self, kernel, before, weights, applied):
         if not kernel.trainable:
             return
         decayed = kernel - self.decay * before
         if kernel.constraint is not None:
             decayed = kernel.constraint(decayed)
-        mirrored = decayed + (1 - self.decay) * (own - before)
+        mirrored = decayed + (1 - self.decay) * (weights - before)
         kernel.assign(tf.where(applied, decayed, kernel))
-        own.assign(tf.where(applied, mirrored, own))
+        weights.assign(tf.where(applied, mirrored, weights))

@@ -2,7 +2,7 @@
 
 import keras
 
-from wna_tf.feedback.source import Feedback, Own, has_seed
+from wna_tf.feedback.source import Feedback, FeedbackWeights, has_seed
 from wna_tf.graph.operators import Affine
 
 
@@ -15,17 +15,17 @@ class Random(Feedback):
 
     name = "random"
 
-    def own(self, program):
+    def weights(self, program):
         sharing: dict[int, list[Affine]] = {}
         for step in program.affine_maps:
             sharing.setdefault(id(step.kernel), []).append(step)
         return [
-            Own(tuple(maps), tuple(maps[0].kernel.shape), distribution(maps[0]))
+            FeedbackWeights(tuple(maps), tuple(maps[0].kernel.shape), distribution(maps[0]))
             for maps in sharing.values()
         ]
 
-    def kernel(self, step, current, initial, own):
-        return own
+    def kernel(self, step, current, initial, weights):
+        return weights
 
 
 def distribution(step: Affine) -> keras.initializers.Initializer:

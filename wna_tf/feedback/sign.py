@@ -16,7 +16,7 @@ class Sign(Feedback):
 
     name = "sign"
 
-    def kernel(self, step, current, initial, own):
+    def kernel(self, step, current, initial, weights):
         return step.magnitude / math.sqrt(3) * tf.sign(current)
 
 
@@ -28,5 +28,5 @@ class SignMagnitude(Random):
 
     name = "sign_magnitude"
 
-    def kernel(self, step, current, initial, own):
-        return tf.abs(own) * tf.sign(current)
+    def kernel(self, step, current, initial, weights):
+        return tf.abs(weights) * tf.sign(current)

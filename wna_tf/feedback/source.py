@@ -14,7 +14,7 @@ from wna_tf.graph.operators import Affine, Value
 from wna_tf.graph.program import Program
 
 
-class Own(NamedTuple):
+class FeedbackWeights(NamedTuple):
     """Feedback weights that a source owns.
 
     Attributes:
@@ -34,14 +34,14 @@ class Feedback(abc.ABC):
 
     name: ClassVar[str]
 
-    def own(self, program: Program) -> list[Own]:
+    def weights(self, program: Program) -> list[FeedbackWeights]:
         """Returns what feedback weights this source owns, in the order of the network."""
         del program
         return []
 
     @abc.abstractmethod
     def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, own: tf.Tensor | None
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
     ) -> tf.Tensor | None:
         """Returns the kernel that carries deltas back through an affine map, or None for none.
 
@@ -49,34 +49,34 @@ class Feedback(abc.ABC):
             step: The map.
             current: Current kernel.
             initial: Kernel at initialization.
-            own: The map's feedback weights, if this source has any.
+            weights: The map's feedback weights, if this source has any.
         """
 
     def project(
-        self, program: Program, own: Mapping[Affine, tf.Tensor], errors: Errors
+        self, program: Program, weights: Mapping[Affine, tf.Tensor], errors: Errors
     ) -> dict[Value, tf.Tensor]:
         """Returns deltas that come straight from the output error, by the place they arrive at.
 
         Args:
             program: The network.
-            own: This source's feedback weights.
+            weights: This source's feedback weights.
             errors: Derivatives of the loss, [batch, ...], with their places.
         """
-        del program, own, errors
+        del program, weights, errors
         return {}
 
     def evolve(
-        self, kernel: keras.Variable, before: tf.Tensor, own: keras.Variable, applied: tf.Tensor
+        self, kernel: keras.Variable, before: tf.Tensor, weights: keras.Variable, applied: tf.Tensor
     ) -> None:
         """Changes feedback weights after a step; they are fixed unless a source says otherwise.
 
         Args:
             kernel: A kernel, after the step.
             before: Its value before the step.
-            own: Its feedback weights.
+            weights: Its feedback weights.
             applied: Whether the optimizer applied updates in this step, a boolean tensor.
         """
-        del kernel, before, own, applied
+        del kernel, before, weights, applied
 
 
 def has_seed(initializer: Any) -> bool:

@@ -8,7 +8,7 @@ class Current(Feedback):
 
     name = "current"
 
-    def kernel(self, step, current, initial, own):
+    def kernel(self, step, current, initial, weights):
         return current
 
 
@@ -17,7 +17,7 @@ class Initial(Feedback):
 
     name = "initial"
 
-    def kernel(self, step, current, initial, own):
+    def kernel(self, step, current, initial, weights):
         return initial
 
 
@@ -30,5 +30,5 @@ class Nothing(Feedback):
 
     name = "none"
 
-    def kernel(self, step, current, initial, own):
+    def kernel(self, step, current, initial, weights):
         return None

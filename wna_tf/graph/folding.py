@@ -8,7 +8,7 @@ from wna_tf.graph.operators import Affine, Map, Normalization, Value
 
 
 def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
-    """Leaves scale and bias out of affine maps whose outputs are but normalized.
+    """Leaves scale and bias out of affine maps whose outputs are only normalized.
 
     A normalization by moments over the batch undoes them, so that they need not be computed: the
     scale is a pass over the activity, forward and back, and so is the bias, forward and for its

@@ -168,7 +168,7 @@ class Networks:
         inputs: Its inputs, [batch, ...] each.
         current: Current value of every weight.
         initial: Value of every weight at initialization.
-        learned: The `id` of every variable that may differ between the two.
+        trained: The `id` of every variable that may differ between the two.
         known: What affine maps put out at the initial weights, if it is known.
     """
 
@@ -178,13 +178,13 @@ class Networks:
         inputs: Sequence[tf.Tensor],
         current: Weights,
         initial: Weights,
-        learned: Sequence[int],
+        trained: Sequence[int],
         known: Known = _NOTHING,
     ):
         self.program = program
         self.inputs = inputs
         self.weights = {"current": current, "initial": initial}
-        self.learned = learned
+        self.trained = trained
         self.known = {"current": _NOTHING, "initial": known}
         self._evaluations: dict[str, Evaluation] = {}
 
@@ -198,13 +198,13 @@ class Networks:
 
     def at(self, inputs: Sequence[tf.Tensor]) -> "Networks":
         """Returns the same networks on another batch."""
-        return Networks(self.program, inputs, **self.weights, learned=self.learned)
+        return Networks(self.program, inputs, **self.weights, trained=self.trained)
 
     def anew(self) -> "Networks":
         """Returns the same networks on the same batch, with tapes that are not used up."""
         known = self.known["initial"]
         return Networks(
-            self.program, self.inputs, **self.weights, learned=self.learned, known=known
+            self.program, self.inputs, **self.weights, trained=self.trained, known=known
         )
 
     def outputs(self, name: str) -> list[tf.Tensor]:
@@ -213,11 +213,10 @@ class Networks:
         The linearized network is `f_0 + J(theta_0) (theta_t - theta_0)`. Source: Lee et al. (2019),
         "Wide neural networks of any depth evolve as linear models", equation 4.
         """
-        return {"current": lambda: self["current"].outputs, "linearized": self._linearize}[name]()
-
-    def _linearize(self) -> list[tf.Tensor]:
+        if name == "current":
+            return self["current"].outputs
         current, initial = self.weights["current"], self.weights["initial"]
-        pushed = self["initial"].push({key: current[key] - initial[key] for key in self.learned})
+        pushed = self["initial"].push({key: current[key] - initial[key] for key in self.trained})
         return [
             output if tangent is None else output + tangent
             for output, tangent in zip(self["initial"].outputs, pushed, strict=True)

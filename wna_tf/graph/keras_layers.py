@@ -65,7 +65,7 @@ def _forward_convolution(layer, emit, x):
     convolve = layer.unscaled_op if is_ours else layer.convolution_op
     if layer.padding == "causal":
         widths = layer._compute_causal_padding()
-        (x,) = emit.local(lambda x: ops.pad(x, widths), x)
+        x = emit.local(lambda x: ops.pad(x, widths), x)
 
         def convolve(x, kernel):
             rate, strides = layer.dilation_rate, list(layer.strides)
@@ -173,7 +173,7 @@ def _recurrent(layer, emit, x):
         fan_in=1,  # Its entries are N(0, 1) in either parameterization.
         is_product=True,
     )
-    h = emit.affine(
+    return emit.affine(
         layer,
         layer.recurrent,
         u,
@@ -185,7 +185,6 @@ def _recurrent(layer, emit, x):
         cell=layer.cell,
         sizes=(layer.units,),
     )
-    return [h]
 
 
 def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
@@ -203,13 +202,13 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
     for option in ("go_backwards", "stateful", "return_state", "dropout", "recurrent_dropout"):
         if getattr(layer, option):
             raise Refused(f"it has {option}={getattr(layer, option)}")
-    own, bias = layer.cell, layer.cell.bias if layer.use_bias else None
+    keras_cell, bias = layer.cell, layer.cell.bias if layer.use_bias else None
     of_input, of_output = offsets or (lambda bias: bias, None)
     u = emit.affine(
         layer,
         ops.matmul,
         x,
-        own.kernel,
+        keras_cell.kernel,
         bias,
         of_input,
         initializer=layer.kernel_initializer,
@@ -219,7 +218,7 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
         layer,
         ops.matmul,
         u,
-        own.recurrent_kernel,
+        keras_cell.recurrent_kernel,
         bias if of_output else None,
         of_output,
         initializer=layer.recurrent_initializer,
@@ -228,7 +227,7 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
         cell=cell,
         sizes=(layer.units,) * num_states,
     )
-    return [h] if layer.return_sequences else emit.local(lambda h: h[:, -1], h)
+    return h if layer.return_sequences else emit.local(lambda h: h[:, -1], h)
 
 
 @register_layer(keras.layers.SimpleRNN)

@@ -29,15 +29,15 @@ class Delta(NamedTuple):
 
     The two differ between an affine map and its normalization, where a rule takes derivative and
     activity from different networks: what is carried passes through the normalization of the
-    former, what is learned through that of the latter.
+    former, what makes the update through that of the latter.
 
     Attributes:
         carried: Goes on to the maps below, [batch, ...].
-        learned: Makes the update of the weights, [batch, ...].
+        for_weights: Makes the update of the weights, [batch, ...].
     """
 
     carried: tf.Tensor
-    learned: tf.Tensor
+    for_weights: tf.Tensor
 
 
 class Record(NamedTuple):
@@ -243,7 +243,7 @@ class Affine(Map):
         if feedback is not None:
             (x,) = derivative.inputs
             carried = self._carry(x, feedback, delta.carried)
-        return carried, delta.learned
+        return carried, delta.for_weights
 
     def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
         """Transposes the Jacobian-vector product of the input."""
@@ -289,15 +289,15 @@ class Local(Map):
         carried, updates = self._pull_back(
             derivative, [delta and delta.carried for delta in received]
         )
-        learned = carried
+        for_weights = carried
         if activity is not derivative:
-            learned, updates = self._pull_back(
-                activity, [delta and delta.learned for delta in received]
+            for_weights, updates = self._pull_back(
+                activity, [delta and delta.for_weights for delta in received]
             )
-        return self._combine(carried, learned), updates
+        return self._combine(carried, for_weights), updates
 
-    def _combine(self, carried: Updates, learned: Updates) -> Below:
-        del learned  # A block ends here: what it is sent is the derivative network's.
+    def _combine(self, carried: Updates, for_weights: Updates) -> Below:
+        del for_weights  # A block ends here: what it is sent is the derivative network's.
         return [None if delta is None else Delta(delta, delta) for delta in carried]
 
     def _pull_back(self, record: Record, deltas: Sequence[tf.Tensor | None]):
@@ -322,9 +322,10 @@ class Normalization(Local):
 
     absorb: Callable[[Affine], Callable[..., Any]] | None = None
 
-    def _combine(self, carried, learned):
+    def _combine(self, carried, for_weights):
         return [
-            None if pair[0] is None else Delta(*pair) for pair in zip(carried, learned, strict=True)
+            None if pair[0] is None else Delta(*pair)
+            for pair in zip(carried, for_weights, strict=True)
         ]
 
 

@@ -110,25 +110,25 @@ class Program:
         return {id(variable): variable for step in self.maps for variable in step.weights}
 
     @functools.cached_property
-    def for_inference(self) -> "Program":
-        """The network in inference mode, but for normalizations, which use the batch's moments.
+    def for_jacobians(self) -> "Program":
+        """The network in inference mode, except that normalizations use the batch's moments.
 
         A Jacobian passes through the moments of a batch, and moving ones have none.
         """
         return self._infer()
 
     @functools.cached_property
-    def learned(self) -> frozenset[Value]:
+    def above_weights(self) -> frozenset[Value]:
         """Values that depend on some weight: the only ones that need a delta."""
-        learned: set[Value] = set()
+        above: set[Value] = set()
         for step in self.maps:
-            if step.weights or not learned.isdisjoint(step.inputs):
-                learned.update(step.outputs)
-        return frozenset(learned)
+            if step.weights or not above.isdisjoint(step.inputs):
+                above.update(step.outputs)
+        return frozenset(above)
 
     @functools.cached_property
     def last_uses(self) -> dict[Map, tuple[Value, ...]]:
-        """Places that nothing needs after a map, but for the network's outputs."""
+        """Places that nothing needs after a map, except for the network's outputs."""
         last = {place: step for step in self.maps for place in (*step.inputs, *step.outputs)}
         uses: dict[Map, tuple[Value, ...]] = {}
         for place, step in last.items():

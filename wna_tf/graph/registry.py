@@ -132,24 +132,29 @@ class Emitter:
         )
         return output
 
-    def local(
+    def local(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Value:
+        """Adds `operation(*args, **kwargs)`, which has one output; see `local_outputs`."""
+        (output,) = self.local_outputs(1, operation, *args, **kwargs)
+        return output
+
+    def local_outputs(
         self,
-        operation,
-        *args,
+        num_outputs: int,
+        operation: Callable[..., Any],
+        *args: Any,
         kind: type[Local] = Local,
-        num_outputs: int = 1,
         fields: Mapping[str, Any] = MappingProxyType({}),
-        **kwargs,
+        **kwargs: Any,
     ) -> list[Value]:
-        """Adds `operation(*args, **kwargs)`; the arguments hold values at any depth.
+        """Adds `operation(*args, **kwargs)`; the arguments hold places at any depth.
 
         A layer is called in the network's mode unless `kwargs` say otherwise.
 
         Args:
-            operation: A layer or a function.
+            num_outputs: Number of its outputs.
+            operation: A layer, whose trainable variables learn by their derivatives, or a function.
             *args: Its arguments.
             kind: Kind of the map.
-            num_outputs: Number of its outputs.
             fields: Further fields of that kind.
             **kwargs: More of its arguments.
 
@@ -171,14 +176,14 @@ class Emitter:
 
         outputs = [self.new_value() for _ in range(num_outputs)]
         weights = tuple(operation.trainable_variables) if is_layer else ()
-        name = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
+        name: str = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
         self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, **fields))
         return outputs
 
-    def activation(self, function: Callable | None, z: Value) -> list[Value]:
-        """Adds the activation that a layer applies itself."""
+    def activation(self, function: Callable[..., Any] | None, z: Value) -> Value:
+        """Adds the activation that a layer applies itself, and returns the place of its output."""
         if function in (None, keras.activations.linear):
-            return [z]
+            return z
         fields = {"is_symmetric": function in ELEMENTWISE}
         return self.local(function, z, kind=Activation, fields=fields)
 
@@ -188,7 +193,9 @@ def takes_training(function: Callable) -> bool:
     return "training" in inspect.signature(function).parameters
 
 
-Expansion = Callable[..., list[Value]]
+Expansion = Callable[..., Any]
+"""`expand(layer, emit, *args, **kwargs)`, see `register_layer`."""
+
 _EXPANSIONS: dict[type, Expansion] = {}
 
 _HARMLESS = {
@@ -205,18 +212,39 @@ _HARMLESS = {
 
 
 def register_layer(*classes: type) -> Callable[[Expansion], Expansion]:
-    """Registers the expansion of layer classes into maps.
+    """Registers how layers of some classes are written as maps.
 
-    A subclass uses the expansion of its parent unless it overrides a method that may change what
-    it computes: any but those of `_HARMLESS`.
+    ```python
+    class Shifted(keras.layers.Layer):
+        def build(self, input_shape):
+            self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], 8))
+            self.shift = self.add_weight(name="shift", shape=(8,))
+
+        def call(self, x):
+            return keras.ops.tanh(x @ self.kernel + self.shift)
+
+
+    @wna_tf.register_layer(Shifted)
+    def expand(layer, emit, x):
+        z = emit.affine(layer, keras.ops.matmul, x, layer.kernel, layer.shift)
+        return emit.activation(keras.ops.tanh, z)
+    ```
+
+    A layer all of whose weights learn by their derivatives, since none of them carries deltas as a
+    kernel does, is `emit.local(layer, x)`.
+
+    A subclass is written as its parent unless it overrides a method that may change what it
+    computes: any but those that build, describe or save it.
 
     Args:
         *classes: Layer classes.
 
     Returns:
-        A decorator for a function `expand(layer, emit, *args, **kwargs)` that adds the layer's
-        maps to the `Emitter` and returns the places of its outputs. The arguments are those of
-        the layer's `call`, with places instead of tensors. It raises `Refused` with a reason.
+        A decorator for a function `expand(layer, emit, *args, **kwargs)`, which adds the layer's
+        maps to an `Emitter`. Its arguments are those of the layer's `call`, with places instead of
+        tensors, and `training` if it has a parameter of that name; it returns what `call` returns,
+        with places instead of tensors. It raises `Refused` with a reason for a layer that no rule
+        would train rightly.
     """
 
     def decorator(expand: Expansion) -> Expansion:

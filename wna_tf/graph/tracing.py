@@ -1,6 +1,7 @@
 """Tracing: from a Keras network to a program of local maps."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layer
 from wna_tf.graph.folding import fold
 from wna_tf.graph.operators import Map, Value
 from wna_tf.graph.program import Program
-from wna_tf.graph.registry import Emitter, Refused, find_expansion, takes_training
+from wna_tf.graph.registry import Emitter, Expansion, Refused, find_expansion, takes_training
 
 
 def trace(network: keras.Model) -> Program:
@@ -121,7 +122,7 @@ class _Tracer:
             Refused: If a map reads a variable that another one learns: it would read the current
                 value where the rule asks for the initial one, and would not learn it.
         """
-        learned = {id(variable) for variable in network.trainable_variables}
+        trained = {id(variable) for variable in network.trainable_variables}
         values: list[Any] = [None] * self.emit.size
 
         def run(*tensors):
@@ -131,7 +132,7 @@ class _Tracer:
                 weights = [tf.zeros(variable.shape, variable.dtype) for variable in step.weights]
                 with _Watch() as watch:
                     record = step.evaluate([values[place.index] for place in step.inputs], weights)
-                others = learned - {id(variable) for variable in step.weights}
+                others = trained - {id(variable) for variable in step.weights}
                 for variable in watch.read:
                     if id(variable) in others:
                         raise Refused(
@@ -160,17 +161,14 @@ class _Tracer:
         leaves = keras.tree.flatten(outputs)
         places, options = keras.tree.map_structure(self.find, (args, kwargs))
         if expand:
-            options = {name: value for name, value in options.items() if value is not None}
-            if not places and "inputs" in options:
-                places = (options.pop("inputs"),)
-            if not takes_training(expand):
-                options.pop("training", None)
-            try:
-                values = expand(operation, self.emit, *places, **options)
-            except TypeError as error:
-                raise Refused(f"it is called with arguments that no map takes ({error})") from error
+            values = _apply(expand, operation, self.emit, places, options)
         else:
-            values = self.emit.local(operation, *places, num_outputs=len(leaves), **options)
+            values = self.emit.local_outputs(len(leaves), operation, *places, **options)
+        if len(values) != len(leaves):
+            raise TypeError(
+                f"Expected places of {len(leaves)} outputs of {_describe(operation)}. "
+                f"Received: {len(values)}"
+            )
         for symbol, value in zip(leaves, values, strict=True):
             self.place(symbol, value)
         return outputs
@@ -214,6 +212,34 @@ class _Tracer:
             if id(variable) not in reached:
                 raise Refused(f"no local map learns its variable {variable.path!r}")
         return results
+
+
+def _apply(
+    expand: Expansion, layer: Any, emit: Emitter, places: tuple, options: dict[str, Any]
+) -> list[Value]:
+    """Returns the places of a layer's outputs, which what is registered for its class adds."""
+    options = {name: value for name, value in options.items() if value is not None}
+    if not places and "inputs" in options:
+        places = (options.pop("inputs"),)
+    if not takes_training(expand):
+        options.pop("training", None)
+    try:
+        inspect.signature(expand).bind(layer, emit, *places, **options)
+    except TypeError as error:
+        raise Refused(f"it is called with arguments that no map takes ({error})") from error
+    try:
+        values = keras.tree.flatten(expand(layer, emit, *places, **options))
+    except Refused:
+        raise
+    except Exception as error:
+        error.add_note(f"Raised by {expand.__qualname__}, which is registered for {layer!r}")
+        raise
+    if not all(isinstance(value, Value) for value in values):
+        raise TypeError(
+            f"Expected {expand.__qualname__}, which is registered for {type(layer).__name__}, to "
+            f"return the places of the layer's outputs. Received: {values!r}"
+        )
+    return values
 
 
 class _Watch(keras.StatelessScope):

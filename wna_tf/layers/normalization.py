@@ -99,7 +99,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         shape = tuple(input_shape[1:])
         if None in shape:
             raise ValueError(
-                "Expected inputs whose shape is known but for the batch, since every position "
+                "Expected inputs whose shape is known except for the batch, since every position "
                 f"has its own statistics. Received: input_shape={tuple(input_shape)}"
             )
         # Replicas must not assign their own values: Keras leaves variables out of step then.
