@@ -106,7 +106,7 @@ def choose(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> dict[s
     if not needed:
         raise worthless
     if not chosen:
-        least = min(needed, key=needed.get)
+        least = min(needed, key=needed.__getitem__)
         raise ValueError(
             f"Expected cache_gigabytes to be at least {needed[least]:.2g}, which layer {least!r} "
             f"takes. Received: cache_gigabytes={gigabytes!r}"
@@ -128,7 +128,7 @@ def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
     size, first = len(training.positions), training.positions.start
 
     @functools.partial(tf.function, autograph=False, reduce_retracing=True)
-    def evaluate(x):
+    def evaluate(x: Any) -> dict[str, tf.Tensor]:
         return _outputs(learner.evaluate_networks(x)["initial"], names)
 
     tables: dict[str, tf.Variable] = {}
@@ -143,7 +143,7 @@ def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
     names_of = learner.program.affine_names
     keys = {names_of[step]: key for key, step in learner.maps_by_key.items()}
 
-    def fetch(positions, seeds):
+    def fetch(positions: tf.Tensor, seeds: tf.Tensor | None) -> tuple[Any, tf.Tensor]:
         x, y = training.source.fetch(positions, seeds)
         if seeds is None:
             return x, y

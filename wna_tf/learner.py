@@ -89,8 +89,8 @@ class Learner(keras.Model):
         seed: int = 0,
         credit: str | dict | credits.Credit = "reverse",
         trained: Sequence[int] | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"Expected seed to be an integer at least 0. Received: seed={seed!r}")
@@ -158,7 +158,7 @@ class Learner(keras.Model):
             for step in some.maps
         }
 
-    def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str):
+    def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str) -> Any:
         variable = self.add_weight(
             name=name, shape=shape, initializer=initializer, dtype=dtype, trainable=False
         )
@@ -167,7 +167,7 @@ class Learner(keras.Model):
         return variable
 
     @tf.autograph.experimental.do_not_convert
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the output at which the rule takes the error, [batch, ...].
 
         It is the network's; with the rule `linearized`, that of the linearized network, which
@@ -207,7 +207,7 @@ class Learner(keras.Model):
             program, program.standardize(inputs), current, initial, self._trained, known
         )
 
-    def compile(self, *args, jit_compile: bool = False, **kwargs) -> None:
+    def compile(self, *args: Any, jit_compile: bool = False, **kwargs: Any) -> None:
         """Configures the learner, as `keras.Model.compile` does.
 
         Args:
@@ -256,7 +256,7 @@ class Learner(keras.Model):
         ]
 
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, data) -> dict[str, tf.Tensor]:
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Applies the updates of one batch; Keras calls it."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         step = self._learn(x, y, sample_weight)
@@ -288,11 +288,11 @@ class Learner(keras.Model):
         y_pred = self._program.pack(step.outputs)
         return _with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
-    def test_step(self, data) -> dict[str, tf.Tensor]:
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
         return _with_axis(super().test_step(data))
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
         parts = (self._compile_metrics, self._compile_loss)
         if self._distribute_strategy is None or all(part is None or part.built for part in parts):
@@ -354,7 +354,7 @@ class Learner(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Learner":
         network = keras.saving.deserialize_keras_object(
             config["network"], custom_objects=custom_objects
         )
@@ -362,7 +362,7 @@ class Learner(keras.Model):
 
 
 @register_layer(Learner)
-def _refuse(layer, emit, *args, **kwargs):
+def _refuse(layer: Any, emit: Any, *args: Any, **kwargs: Any) -> Any:
     del layer, emit, args, kwargs
     raise Refused("it is a Learner, whose rule would not be followed: use its network")
 

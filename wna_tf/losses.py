@@ -15,10 +15,10 @@ class SumSquaredError(keras.losses.Loss):
     outputs [batch, time, 1]. Source: Boopathy and Fiete (2022).
     """
 
-    def __init__(self, name: str = "sum_squared_error", **kwargs):
+    def __init__(self, name: str = "sum_squared_error", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         squares = ops.square(y_pred - ops.cast(y_true, y_pred.dtype))
         return ops.sum(squares, axis=range(1, len(squares.shape)))
 
@@ -90,7 +90,7 @@ def targets(name: str, of_classes: bool) -> str | None:
     """
     common, _ = _find(name)
     fitting, noun = (_OF_CLASSES, "classes") if of_classes else (_OF_NUMBERS, "numbers")
-    if common not in fitting:
+    if common is None or common not in fitting:
         raise ValueError(
             f"Expected loss to be one of {', '.join(fitting)}, for targets that are {noun} and "
             f"outputs of any size. Received: loss={name!r}"

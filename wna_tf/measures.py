@@ -136,21 +136,21 @@ def operator_alignment(
     )
     shapes = {"inputs": tuple(input_shape), "outputs": tuple(outputs.shape[1:])}
     sizes = {side: math.prod(shape) for side, shape in shapes.items()}
-    side = min(sizes, key=sizes.get)
+    side = min(sizes, key=sizes.__getitem__)
     is_dense = math.prod(sizes.values()) == math.prod(a.shape)
     multiply_adds = math.prod(a.shape[:-1]) * sizes["outputs"]  # More, in depthwise maps.
     is_exact = is_dense or sizes[side] * multiply_adds <= EXACT_COST
     count = sizes[side] if is_exact else probes
     chunk = min(count, max(1, _CHUNK_ENTRIES // max(sizes.values())))
 
-    def forward(x, kernel):
+    def forward(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return tf.cast(step.apply(x, kernel), dtype)
 
-    def backward(y, kernel):
+    def backward(y: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         primal = tf.zeros([chunk, *input_shape], dtype)
         return transpose_jvp(lambda x: step.apply(x, kernel), primal, tf.cast(y, outputs.dtype))
 
-    def moments(start):
+    def moments(start: tf.Tensor) -> tf.Tensor:
         """Returns the summands of the three traces for one chunk of vectors, [chunk, 3]."""
         if is_exact:  # Rows behind the last vector are zero.
             vectors = tf.one_hot(start + tf.range(chunk), count, dtype=dtype)
@@ -160,10 +160,10 @@ def operator_alignment(
         vectors = tf.reshape(vectors, [chunk, *shapes[side]])
         if side == "inputs":
             u, v = (backward(forward(vectors, kernel), kernel) for kernel in (a, b))
-            products = (u, v), (u, u), (v, v)
+            products = [(u, v), (u, u), (v, v)]
         else:
             u, v = (backward(vectors, kernel) for kernel in (a, b))
-            products = [[image] * 2 for image in (forward(v, a), forward(u, a), forward(v, b))]
+            products = [(image, image) for image in (forward(v, a), forward(u, a), forward(v, b))]
         return tf.stack([tf.reduce_sum(tf.reshape(x * y, [chunk, -1]), 1) for x, y in products], 1)
 
     summands = tf.map_fn(

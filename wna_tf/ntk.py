@@ -1,6 +1,6 @@
 """Neural tangent kernels of networks, and the training that they predict."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from wna_tf.credit import reverse_mode
 from wna_tf.graph.forward_pass import Networks
-from wna_tf.graph.operators import Affine, Delta, Map
+from wna_tf.graph.operators import Affine, Delta, Map, Updates
 from wna_tf.graph.tracing import trace
 
 
@@ -65,7 +65,9 @@ def _kernels(networks: Networks) -> dict[Affine, tf.Tensor]:
     return {step: initial[id(step.kernel)] for step in networks.program.affine_maps}
 
 
-def _walk_back(networks: Networks, error: tf.Tensor):
+def _walk_back(
+    networks: Networks, error: tf.Tensor
+) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
     at = networks["initial"]
     (place,) = networks.program.outputs
     return reverse_mode.walk_back(networks.program, _kernels(networks), at, at, [(place, error)])
@@ -101,7 +103,7 @@ def _kernel_by_columns(first: Networks, second: Networks) -> tf.Tensor:
     (output,) = second["initial"].outputs
 
     @tf.function(autograph=False)
-    def column(error):
+    def column(error: tf.Tensor) -> tf.Tensor:
         there, here = (networks.at(networks.inputs) for networks in (second, first))
         walk = _walk_back(there, error)
         updates = reverse_mode.collect((step, updates) for step, _, updates in walk)

@@ -1,6 +1,7 @@
 """Learning rules, each a row of one table."""
 
 import dataclasses
+from typing import Any
 
 from wna_tf import feedback as feedback_sources
 
@@ -8,7 +9,7 @@ NETWORKS = ("current", "initial")
 OUTPUTS = ("current", "linearized")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Rule:
     """A learning rule: four choices in one form.
 
@@ -31,17 +32,27 @@ class Rule:
     feedback: feedback_sources.Feedback
     derivative: str
     activity: str
-    error: str = "current"
+    error: str
 
-    def __post_init__(self):
-        object.__setattr__(self, "feedback", feedback_sources.get(self.feedback))
-        choices = {"derivative": NETWORKS, "activity": NETWORKS, "error": OUTPUTS}
-        for field, known in choices.items():
-            if getattr(self, field) not in known:
+    def __init__(
+        self,
+        feedback: str | dict[str, Any] | feedback_sources.Feedback,
+        derivative: str,
+        activity: str,
+        error: str = "current",
+    ) -> None:
+        for field, choice, known in (
+            ("derivative", derivative, NETWORKS),
+            ("activity", activity, NETWORKS),
+            ("error", error, OUTPUTS),
+        ):
+            if choice not in known:
                 raise ValueError(
                     f"Expected {field} to be one of {', '.join(known)}. "
-                    f"Received: {field}={getattr(self, field)!r}"
+                    f"Received: {field}={choice!r}"
                 )
+            object.__setattr__(self, field, choice)
+        object.__setattr__(self, "feedback", feedback_sources.get(feedback))
 
     @property
     def runs_frozen(self) -> bool:

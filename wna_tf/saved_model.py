@@ -55,7 +55,7 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
     ]
 
     @tf.function(input_signature=specs, autograph=False)
-    def serve(*inputs):
+    def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = function(_pack(network, inputs), training=False)
         return dict(zip(names, keras.tree.flatten(outputs), strict=True))
 

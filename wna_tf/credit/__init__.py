@@ -50,7 +50,14 @@ class Reverse(Credit):
 
     name = "reverse"
 
-    def assign(self, networks, rule, feedback_weights, errors, seed):
+    def assign(
+        self,
+        networks: Networks,
+        rule: Rule,
+        feedback_weights: Mapping[Affine, tf.Tensor],
+        errors: Errors,
+        seed: tf.Tensor,
+    ) -> dict[int, tf.Tensor]:
         return reverse_mode.transpose(networks, rule, feedback_weights, errors)
 
 
@@ -70,14 +77,14 @@ class Forward(Credit):
     name = "forward"
     num_tangents: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         number = self.num_tangents
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(
                 f"Expected num_tangents to be an integer at least 1. Received: {number!r}"
             )
 
-    def check(self, rule):
+    def check(self, rule: Rule) -> None:
         choices = (rule.feedback.name, rule.derivative, rule.activity)
         if set(choices) != {"initial"}:
             raise ValueError(
@@ -85,7 +92,14 @@ class Forward(Credit):
                 f"credit (align_zero, linearized). Received: {', '.join(choices)}"
             )
 
-    def assign(self, networks, rule, feedback_weights, errors, seed):
+    def assign(
+        self,
+        networks: Networks,
+        rule: Rule,
+        feedback_weights: Mapping[Affine, tf.Tensor],
+        errors: Errors,
+        seed: tf.Tensor,
+    ) -> dict[int, tf.Tensor]:
         return forward_mode.estimate(
             networks, errors, lambda index, like: self.draw(index, like, seed)
         )

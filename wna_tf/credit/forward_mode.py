@@ -44,11 +44,11 @@ def estimate(networks: Networks, errors: Errors, draw: Draw) -> dict[int, tf.Ten
     """
     program, weights = networks.program, networks.weights["initial"]
 
-    def walk():
+    def walk() -> Iterator[tuple[Map, Record]]:
         state = State(program, weights)
         return evaluate(program, networks.inputs, weights, state, networks.known["initial"])
 
-    def draw_in_turn(index, like):
+    def draw_in_turn(index: int, like: tf.Tensor) -> tf.Tensor:
         with tf.control_dependencies([like]):
             return draw(index, like)
 
@@ -114,7 +114,7 @@ def _push(step: Map, record: Record, tangents: Sequence[Tangent]) -> list[Tangen
     if not given or not floating:
         return pushed
 
-    def push(parts):
+    def push(parts: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         filled: list[Tangent] = [None] * len(tangents)
         for index, part in zip(given, parts, strict=True):
             filled[index] = part

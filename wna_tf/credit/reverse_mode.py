@@ -28,7 +28,7 @@ def carriers(
     feedback_weights: Mapping[Affine, tf.Tensor],
     current: Weights,
     initial: Weights,
-) -> dict[Affine, tf.Tensor | None]:
+) -> dict[Map, tf.Tensor | None]:
     """Returns the kernels that carry deltas, of the maps that have something to carry them to.
 
     Args:
@@ -49,7 +49,7 @@ def carriers(
 
 def walk_back(
     program: Program,
-    carriers: Mapping[Affine, tf.Tensor | None],
+    carriers: Mapping[Map, tf.Tensor | None],
     derivative: Evaluation,
     activity: Evaluation,
     sources: Iterable[tuple[Value, tf.Tensor]],

@@ -1,12 +1,15 @@
 """Feedback straight from the output error."""
 
 import math
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
 
 from wna_tf.feedback.source import Feedback, FeedbackWeights
+from wna_tf.graph.errors import Errors
 from wna_tf.graph.operators import Affine, Value
+from wna_tf.graph.program import Program
 
 
 class Direct(Feedback):
@@ -23,7 +26,7 @@ class Direct(Feedback):
 
     name = "direct"
 
-    def weights(self, program):
+    def weights(self, program: Program) -> list[FeedbackWeights]:
         if len(program.outputs) != 1 or len(program.shapes[program.outputs[0].index]) != 2:
             shapes = [program.shapes[output.index] for output in program.outputs]
             raise ValueError(
@@ -47,10 +50,14 @@ class Direct(Feedback):
             feedback.append(FeedbackWeights(tuple(maps), (*shape, classes), initializer))
         return feedback
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return None
 
-    def project(self, program, weights, errors):
+    def project(
+        self, program: Program, weights: Mapping[Affine, tf.Tensor], errors: Errors
+    ) -> dict[Value, tf.Tensor]:
         ((_, error),) = errors
         return {
             program.block_output(step): tf.tensordot(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import tensorflow as tf
 
 from wna_tf.feedback.random import Random
@@ -25,11 +26,13 @@ class Mirrored(Random):
     name = "mirrored"
     decay: float = 1e-3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
             raise ValueError(f"Expected 0 <= decay < 1. Received: decay={self.decay}")
 
-    def evolve(self, kernel, before, weights, applied):
+    def evolve(
+        self, kernel: keras.Variable, before: tf.Tensor, weights: keras.Variable, applied: tf.Tensor
+    ) -> None:
         if not kernel.trainable:
             return
         decayed = kernel - self.decay * before

@@ -1,9 +1,11 @@
 """Feedback by fixed random weights."""
 
 import keras
+import tensorflow as tf
 
 from wna_tf.feedback.source import Feedback, FeedbackWeights, has_seed
 from wna_tf.graph.operators import Affine
+from wna_tf.graph.program import Program
 
 
 class Random(Feedback):
@@ -15,7 +17,7 @@ class Random(Feedback):
 
     name = "random"
 
-    def weights(self, program):
+    def weights(self, program: Program) -> list[FeedbackWeights]:
         sharing: dict[int, list[Affine]] = {}
         for step in program.affine_maps:
             sharing.setdefault(id(step.kernel), []).append(step)
@@ -24,7 +26,9 @@ class Random(Feedback):
             for maps in sharing.values()
         ]
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return weights
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from wna_tf.feedback.random import Random
 from wna_tf.feedback.source import Feedback
+from wna_tf.graph.operators import Affine
 
 
 class Sign(Feedback):
@@ -16,7 +17,9 @@ class Sign(Feedback):
 
     name = "sign"
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return step.magnitude / math.sqrt(3) * tf.sign(current)
 
 
@@ -28,5 +31,7 @@ class SignMagnitude(Random):
 
     name = "sign_magnitude"
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return tf.abs(weights) * tf.sign(current)

@@ -1,6 +1,9 @@
 """Feedback by the network's own weights, or by none."""
 
+import tensorflow as tf
+
 from wna_tf.feedback.source import Feedback
+from wna_tf.graph.operators import Affine
 
 
 class Current(Feedback):
@@ -8,7 +11,9 @@ class Current(Feedback):
 
     name = "current"
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return current
 
 
@@ -17,7 +22,9 @@ class Initial(Feedback):
 
     name = "initial"
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return initial
 
 
@@ -30,5 +37,7 @@ class Nothing(Feedback):
 
     name = "none"
 
-    def kernel(self, step, current, initial, weights):
+    def kernel(
+        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
+    ) -> tf.Tensor | None:
         return None

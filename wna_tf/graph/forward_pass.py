@@ -8,13 +8,13 @@ import keras
 import tensorflow as tf
 
 from wna_tf.graph.jvp import Tangent
-from wna_tf.graph.operators import Affine, Map, Record, Value
+from wna_tf.graph.operators import Map, Record, Value
 from wna_tf.graph.program import Program
 
 Weights = Mapping[int, tf.Tensor]
 """Values of variables, by the `id` of the variable."""
 
-Known = Mapping[Affine, tf.Tensor]
+Known = Mapping[Map, tf.Tensor]
 """Outputs of affine maps that need not be computed, [batch, ...]."""
 
 _NOTHING: Any = MappingProxyType({})
@@ -53,7 +53,7 @@ class State(keras.StatelessScope):
         values = [(variable, weights[key]) for key, variable in program.variables.items()]
         super().__init__(values, collect_losses=True)
 
-    def add_update(self, update):
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
         super().add_update((variable, tf.stop_gradient(value)))
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 from tensorflow.python.eager import forwardprop
@@ -11,7 +12,7 @@ from tensorflow.python.eager import forwardprop
 # of a step, in any process that builds networks of many widths.
 forwardprop._TRACE_COUNT_LIMIT = sys.maxsize
 
-Tangent = tf.Tensor | None
+Tangent: TypeAlias = tf.Tensor | None
 """A tangent; None is zero."""
 
 

@@ -4,18 +4,25 @@ Parameter-free layers and operations need no entry: they contribute their deriva
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from wna_tf import layers
-from wna_tf.graph.operators import Activation, Normalization
+from wna_tf.graph.operators import Activation, Affine, Normalization, Value
 from wna_tf.graph.recurrence import Recurrence
-from wna_tf.graph.registry import ELEMENTWISE, Refused, register_layer, takes_training
+from wna_tf.graph.registry import ELEMENTWISE, Emitter, Refused, register_layer, takes_training
+from wna_tf.layers.recurrent import Cell
+
+Linear = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Offset = Callable[[tf.Tensor], tf.Tensor]
 
 
 @register_layer(keras.layers.Dense, layers.Dense)
-def _dense(layer, emit, x):
+def _dense(layer: Any, emit: Emitter, x: Value) -> Value:
     z = emit.affine(
         layer,
         getattr(layer, "linear", ops.matmul),
@@ -29,7 +36,7 @@ def _dense(layer, emit, x):
 
 
 @register_layer(keras.layers.EinsumDense)
-def _einsum_dense(layer, emit, x):
+def _einsum_dense(layer: Any, emit: Emitter, x: Value) -> Value:
     indices, output = layer.equation.split(",")[1].split("->")
     summed = [
         size
@@ -48,10 +55,12 @@ def _einsum_dense(layer, emit, x):
     return emit.activation(layer.activation, z)
 
 
-def _convolution(layer, emit, linear, x, kernel, **options):
+def _convolution(
+    layer: Any, emit: Emitter, linear: Linear, x: Value, kernel: keras.Variable, **options: Any
+) -> Value:
     """Adds a convolution of feature maps, whose channels come last or first."""
 
-    def offset(bias):
+    def offset(bias: tf.Tensor) -> tf.Tensor:
         last = layer.data_format == "channels_last"
         return bias if last else ops.reshape(bias, (-1,) + (1,) * layer.rank)
 
@@ -59,7 +68,7 @@ def _convolution(layer, emit, linear, x, kernel, **options):
 
 
 @register_layer(keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, layers.Conv2D)
-def _forward_convolution(layer, emit, x):
+def _forward_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     axis = -1 if layer.data_format == "channels_last" else 1
     is_ours = isinstance(layer, layers.Conv2D)
     convolve = layer.unscaled_op if is_ours else layer.convolution_op
@@ -67,11 +76,11 @@ def _forward_convolution(layer, emit, x):
         widths = layer._compute_causal_padding()
         x = emit.local(lambda x: ops.pad(x, widths), x)
 
-        def convolve(x, kernel):
+        def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             rate, strides = layer.dilation_rate, list(layer.strides)
             return ops.conv(x, kernel, strides, "valid", layer.data_format, rate)
 
-    def linear(x, kernel):
+    def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         if layer.groups == 1:
             return convolve(x, kernel)
         # Keras compiles groups on a CPU, and forward accumulators do not see through that.
@@ -94,8 +103,8 @@ def _forward_convolution(layer, emit, x):
 @register_layer(
     keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose
 )
-def _transposed_convolution(layer, emit, x):
-    def linear(x, kernel):
+def _transposed_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
+    def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return ops.conv_transpose(
             x,
             kernel,
@@ -118,8 +127,8 @@ def _transposed_convolution(layer, emit, x):
     return emit.activation(layer.activation, z)
 
 
-def _depthwise(layer):
-    def linear(x, kernel):
+def _depthwise(layer: Any) -> Linear:
+    def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         return ops.depthwise_conv(
             x, kernel, layer.strides, layer.padding, layer.data_format, layer.dilation_rate
         )
@@ -128,7 +137,7 @@ def _depthwise(layer):
 
 
 @register_layer(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-def _depthwise_convolution(layer, emit, x):
+def _depthwise_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     z = _convolution(
         layer,
         emit,
@@ -142,7 +151,7 @@ def _depthwise_convolution(layer, emit, x):
 
 
 @register_layer(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-def _separable_convolution(layer, emit, x):
+def _separable_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     x = emit.affine(
         layer,
         _depthwise(layer),
@@ -163,7 +172,7 @@ def _separable_convolution(layer, emit, x):
 
 
 @register_layer(layers.Recurrent)
-def _recurrent(layer, emit, x):
+def _recurrent(layer: Any, emit: Emitter, x: Value) -> Value:
     u = emit.affine(
         layer,
         ops.matmul,
@@ -187,7 +196,14 @@ def _recurrent(layer, emit, x):
     )
 
 
-def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
+def _keras_recurrence(
+    layer: Any,
+    emit: Emitter,
+    x: Value,
+    cell: Cell,
+    num_states: int = 1,
+    offsets: tuple[Offset, Offset] | None = None,
+) -> Value:
     """Adds a recurrent layer of Keras.
 
     Args:
@@ -231,8 +247,8 @@ def _keras_recurrence(layer, emit, x, cell, num_states=1, offsets=None):
 
 
 @register_layer(keras.layers.SimpleRNN)
-def _simple_rnn(layer, emit, x):
-    def cell(u, v, h):
+def _simple_rnn(layer: Any, emit: Emitter, x: Value) -> Value:
+    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
         del h
         return [layer.activation(u + v)]
 
@@ -240,8 +256,8 @@ def _simple_rnn(layer, emit, x):
 
 
 @register_layer(keras.layers.LSTM)
-def _lstm(layer, emit, x):
-    def cell(u, v, h, c):
+def _lstm(layer: Any, emit: Emitter, x: Value) -> Value:
+    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> list[tf.Tensor]:
         del h
         i, f, g, o = ops.split(u + v, 4, axis=-1)
         gate = layer.recurrent_activation
@@ -252,11 +268,11 @@ def _lstm(layer, emit, x):
 
 
 @register_layer(keras.layers.GRU)
-def _gru(layer, emit, x):
+def _gru(layer: Any, emit: Emitter, x: Value) -> Value:
     if not layer.reset_after:
         raise Refused("it has reset_after=False, whose recurrent kernel acts twice a step")
 
-    def cell(u, v, h):
+    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
         (uz, ur, uh), (vz, vr, vh) = ops.split(u, 3, axis=-1), ops.split(v, 3, axis=-1)
         z, r = layer.recurrent_activation(uz + vz), layer.recurrent_activation(ur + vr)
         return [z * h + (1 - z) * layer.activation(uh + r * vh)]
@@ -271,7 +287,7 @@ def _gru(layer, emit, x):
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
-def _normalization(layer, emit, x, training=True):
+def _normalization(layer: Any, emit: Emitter, x: Value, training: bool = True) -> Value:
     if not takes_training(layer.call):
         return emit.local(layer, x, kind=Normalization)
     by_batch = emit.takes_batch_statistics(layer, training)
@@ -279,11 +295,13 @@ def _normalization(layer, emit, x, training=True):
 
 
 @register_layer(layers.BatchStatisticsNormalization)
-def _batch_statistics_normalization(layer, emit, x, training=True):
+def _batch_statistics_normalization(
+    layer: Any, emit: Emitter, x: Value, training: bool = True
+) -> Value:
     by_batch = emit.takes_batch_statistics(layer, training)
 
-    def absorb(affine):
-        def apply(inputs):
+    def absorb(affine: Affine) -> Callable[..., Any]:
+        def apply(inputs: tf.Tensor) -> tf.Tensor:
             offset = affine.offset and affine.offset(affine.weights[1].value)
             return layer(inputs, training=by_batch, scale=affine.scale, offset=offset)
 
@@ -295,21 +313,21 @@ def _batch_statistics_normalization(layer, emit, x, training=True):
 
 
 @register_layer(keras.layers.ELU, keras.layers.LeakyReLU, keras.layers.ReLU)
-def _elementwise(layer, emit, x):
+def _elementwise(layer: Any, emit: Emitter, x: Value) -> Value:
     return emit.local(layer, x, kind=Activation, fields={"is_symmetric": True})
 
 
 @register_layer(keras.layers.Activation)
-def _activation(layer, emit, x):
+def _activation(layer: Any, emit: Emitter, x: Value) -> Value:
     fields = {"is_symmetric": layer.activation in ELEMENTWISE}
     return emit.local(layer, x, kind=Activation, fields=fields)
 
 
 @register_layer(keras.layers.PReLU)
-def _learned_activation(layer, emit, x):
+def _learned_activation(layer: Any, emit: Emitter, x: Value) -> Value:
     return emit.local(layer, x, kind=Activation)
 
 
 @register_layer(keras.layers.Embedding)
-def _embedding(layer, emit, x):
+def _embedding(layer: Any, emit: Emitter, x: Value) -> Value:
     return emit.local(layer, x)

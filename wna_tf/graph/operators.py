@@ -55,8 +55,8 @@ class Record(NamedTuple):
     inputs: list[tf.Tensor]
     weights: list[tf.Tensor]
     outputs: list[tf.Tensor]
-    tape: tf.GradientTape | None = None
-    loop: list[tf.Tensor] | None = None
+    tape: Any = None
+    loop: Any = None
 
 
 Below = list[Delta | None]
@@ -161,11 +161,14 @@ class Affine(Map):
     def _scale(self, tensor: tf.Tensor) -> tf.Tensor:
         return tensor if self.scale == 1 else tensor * self.scale
 
-    def evaluate(self, inputs, weights):
+    def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
         return Record(inputs, weights, [self.apply(*inputs, *weights)])
 
-    def push(self, record, inputs, weights):
-        return [self._push(record.inputs[0], record.weights, *inputs, weights)]
+    def push(
+        self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
+    ) -> list[Tangent]:
+        (dx,) = inputs
+        return [self._push(record.inputs[0], record.weights, dx, weights)]
 
     def _push(
         self, x: tf.Tensor, at: list[tf.Tensor], dx: Tangent, weights: Sequence[Tangent]
@@ -182,8 +185,15 @@ class Affine(Map):
             terms.append(self.apply(x, *filled))
         return tf.add_n(terms) if terms else None
 
-    def transpose(self, derivative, activity, received, feedback):
+    def transpose(
+        self,
+        derivative: Record,
+        activity: Record,
+        received: Sequence[Delta | None],
+        feedback: tf.Tensor | None,
+    ) -> tuple[Below, Updates]:
         (delta,) = received
+        assert delta is not None, "a map without a delta is passed over"
         carried, product = self.carry(derivative, delta, feedback)
         below = None if carried is None else Delta(carried, carried)
         return [below], self._learn(self.presynaptic(activity), activity.weights, product)
@@ -264,14 +274,16 @@ class Local(Map):
     apply: Callable[..., Any]
     is_symmetric: bool = False
 
-    def evaluate(self, inputs, weights):
+    def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
         # A tape for each map, not one for the network: a rule may combine two networks.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch([x for x in inputs + weights if x.dtype.is_floating])
             outputs = keras.tree.flatten(self.apply(*inputs))
         return Record(inputs, weights, outputs, tape)
 
-    def push(self, record, inputs, weights):
+    def push(
+        self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
+    ) -> list[Tangent]:
         if self.is_symmetric:
             return self._push_by_transpose(record, *inputs)
         primals = [*record.inputs, *record.weights]
@@ -284,7 +296,13 @@ class Local(Map):
         ((pushed,), _) = self._pull_back(record, [tf.cast(tangent, dtype)])
         return [pushed if pushed is None else tf.cast(pushed, dtype)]
 
-    def transpose(self, derivative, activity, received, feedback):
+    def transpose(
+        self,
+        derivative: Record,
+        activity: Record,
+        received: Sequence[Delta | None],
+        feedback: tf.Tensor | None,
+    ) -> tuple[Below, Updates]:
         del feedback
         carried, updates = self._pull_back(
             derivative, [delta and delta.carried for delta in received]
@@ -300,7 +318,9 @@ class Local(Map):
         del for_weights  # A block ends here: what it is sent is the derivative network's.
         return [None if delta is None else Delta(delta, delta) for delta in carried]
 
-    def _pull_back(self, record: Record, deltas: Sequence[tf.Tensor | None]):
+    def _pull_back(
+        self, record: Record, deltas: Sequence[tf.Tensor | None]
+    ) -> tuple[Updates, Updates]:
         """Returns the transposed Jacobian's deltas of the inputs, and those of the weights."""
         pairs = zip(record.outputs, deltas, strict=True)
         outputs, deltas = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
@@ -322,7 +342,7 @@ class Normalization(Local):
 
     absorb: Callable[[Affine], Callable[..., Any]] | None = None
 
-    def _combine(self, carried, for_weights):
+    def _combine(self, carried: Updates, for_weights: Updates) -> Below:
         return [
             None if pair[0] is None else Delta(*pair)
             for pair in zip(carried, for_weights, strict=True)

@@ -62,7 +62,8 @@ class Program:
         It is the layer's; `layer.kernel` if the layer has several kernels, as recurrent ones do;
         and with `:2`, `:3`, ... behind it for further maps of a name (shared layers).
         """
-        kernels, seen = collections.defaultdict(set), collections.Counter()
+        kernels: dict[str, set[int]] = collections.defaultdict(set)
+        seen: collections.Counter[str] = collections.Counter()
         for step in self.affine_maps:
             kernels[step.name].add(id(step.kernel))
         names = {}
@@ -80,8 +81,9 @@ class Program:
         What the lower one puts out goes nowhere else, and the upper one takes in nothing else. A
         recurrence is in no pair: its kernel acts on its own output.
         """
-        sources = {place: {None} for place in self.inputs}
-        below, above = {}, collections.defaultdict(set)
+        sources: dict[Value, set[Map | None]] = {place: {None} for place in self.inputs}
+        below: dict[Map, set[Map | None]] = {}
+        above: dict[Map | None, set[Map | None]] = collections.defaultdict(set)
         for step in self.maps:
             reaching = set().union(*(sources[place] for place in step.inputs))
             if step.weights:

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from wna_tf.graph.jvp import push_through
-from wna_tf.graph.operators import Affine, Record
+from wna_tf.graph.jvp import Tangent, push_through
+from wna_tf.graph.operators import Affine, Delta, Record
 from wna_tf.layers import recurrent as loops
 
 
@@ -27,20 +28,22 @@ class Recurrence(Affine):
     cell: loops.Cell = dataclasses.field(kw_only=True)
     sizes: tuple[int, ...] = dataclasses.field(kw_only=True)
 
-    def evaluate(self, inputs, weights):
+    def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
         u = loops.swap_time(*inputs)
         states, v = loops.unroll(self.cell, lambda h: self.apply(h, *weights), u, self.sizes)
         loop = [u, v, *map(loops.shift, states)]
         return Record(inputs, weights, [loops.swap_time(states[0])], loop=loop)
 
-    def push(self, record, inputs, weights):
+    def push(
+        self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
+    ) -> list[Tangent]:
         u, v, *before = record.loop
         (du,) = inputs
         du = tf.zeros_like(u) if du is None else loops.swap_time(du)
         direct = self._push(before[0], record.weights, None, weights)
         direct = tf.zeros_like(v) if direct is None else direct
 
-        def step(tangents, elements):
+        def step(tangents: list[tf.Tensor], elements: Any) -> list[tf.Tensor]:
             (du, dv), primals = elements
             dv += self.apply(tangents[0], record.weights[0])
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -59,20 +62,22 @@ class Recurrence(Affine):
         )
         return [loops.swap_time(states[0])]
 
-    def presynaptic(self, record):
+    def presynaptic(self, record: Record) -> tf.Tensor:
         return record.loop[2]  # All steps at once: one product instead of one a step.
 
-    def as_rows(self, product):
+    def as_rows(self, product: tf.Tensor) -> tf.Tensor:
         return loops.swap_time(product)
 
-    def carry(self, derivative, delta, feedback):
+    def carry(
+        self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         above = loops.swap_time(delta.carried)
         if feedback is None:
             # All steps at once: each is a block of its own, to which no other step sends anything.
             du, dv, *_ = self._pull_back(derivative.loop, [above])
             return loops.swap_time(du), dv
 
-        def step(carry, elements):
+        def step(carry: Any, elements: Any) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             after, _ = carry
             above, primals = elements
             du, dv, *before = self._pull_back(primals, [after[0] + above, *after[1:]])

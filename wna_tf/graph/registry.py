@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from wna_tf.graph.operators import Activation, Affine, Local, Map, Value
@@ -106,10 +107,10 @@ class Emitter:
         """
         dtype = layer.compute_dtype
 
-        def cast_linear(x, kernel):
+        def cast_linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             return linear(ops.cast(x, dtype), ops.cast(kernel, dtype))
 
-        def cast_offset(bias):
+        def cast_offset(bias: tf.Tensor) -> tf.Tensor:
             return ops.cast(offset(bias), dtype)
 
         is_ntk = getattr(layer, "parameterization", None) == "ntk"
@@ -161,22 +162,22 @@ class Emitter:
         Returns:
             The places of its outputs.
         """
-        is_layer = isinstance(operation, keras.layers.Layer)
-        if is_layer and takes_training(operation.call):
+        layer = operation if isinstance(operation, keras.layers.Layer) else None
+        if layer is not None and takes_training(layer.call):
             kwargs.setdefault("training", self.training)
         leaves = keras.tree.flatten((args, kwargs))
         # Each place once, however often it is used: its delta is that of all uses together.
         inputs = tuple(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, Value)))
 
-        def apply(*tensors):
+        def apply(*tensors: tf.Tensor) -> Any:
             by_place = dict(zip(inputs, tensors, strict=True))
             filled = [by_place[leaf] if isinstance(leaf, Value) else leaf for leaf in leaves]
             filled_args, filled_kwargs = keras.tree.pack_sequence_as((args, kwargs), filled)
             return operation(*filled_args, **filled_kwargs)
 
         outputs = [self.new_value() for _ in range(num_outputs)]
-        weights = tuple(operation.trainable_variables) if is_layer else ()
-        name: str = getattr(operation, "name", None) or getattr(operation, "__name__", "function")
+        weights = () if layer is None else tuple(layer.trainable_variables)
+        name = str(getattr(operation, "name", None) or getattr(operation, "__name__", "function"))
         self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, **fields))
         return outputs
 

@@ -125,7 +125,7 @@ class _Tracer:
         trained = {id(variable) for variable in network.trainable_variables}
         values: list[Any] = [None] * self.emit.size
 
-        def run(*tensors):
+        def run(*tensors: tf.Tensor) -> None:
             for place, tensor in zip(inputs, tensors, strict=True):
                 values[place.index] = tensor
             for step in self.emit.maps:
@@ -155,7 +155,7 @@ class _Tracer:
     def _expand(self, operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         _check(operation, args, kwargs)
         expand = find_expansion(operation)
-        if expand is None and getattr(operation, "trainable_variables", ()):
+        if expand is None and getattr(operation, "trainable_variables", None):
             return self._expand_composite(operation, args, kwargs)
         outputs = operation.compute_output_spec(*args, **kwargs)
         leaves = keras.tree.flatten(outputs)
@@ -245,17 +245,17 @@ def _apply(
 class _Watch(keras.StatelessScope):
     """Keeps the variables that code reads or writes; what it reads is zero, which no graph runs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.read: list[keras.Variable] = []
         self.written: list[keras.Variable] = []
 
-    def get_current_value(self, variable):
+    def get_current_value(self, variable: keras.Variable) -> tf.Tensor:
         self.read.append(variable)
         value = super().get_current_value(variable)
         return tf.zeros(variable.shape, variable.dtype) if value is None else value
 
-    def add_update(self, update):
+    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         self.written.append(update[0])
         super().add_update(update)
 

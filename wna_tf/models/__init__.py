@@ -9,7 +9,12 @@ from wna_tf.models.recurrent import rnn
 
 __all__ = ["cnn", "get", "mlp", "names", "rnn", "two_layer"]
 
-_MODELS = {"cnn": cnn, "mlp": mlp, "rnn": rnn, "two_layer": two_layer}
+_MODELS: dict[str, Callable[..., keras.Model]] = {
+    "cnn": cnn,
+    "mlp": mlp,
+    "rnn": rnn,
+    "two_layer": two_layer,
+}
 
 
 def names() -> tuple[str, ...]:

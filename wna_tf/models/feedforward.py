@@ -7,7 +7,14 @@ import keras
 from wna_tf import layers
 
 
-def _block(x, affine, normalize, statistics, synchronized, activation):
+def _block(
+    x: keras.KerasTensor,
+    affine: keras.layers.Layer,
+    normalize: bool,
+    statistics: str,
+    synchronized: bool,
+    activation: str,
+) -> keras.KerasTensor:
     """Applies an affine map, its normalization and its activation."""
     x = affine(x)
     if normalize:
