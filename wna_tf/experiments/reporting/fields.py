@@ -25,6 +25,7 @@ AXES = {
 SEED = "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
 _SILENT = {SEED, "data_dir", "diagnostics"}
+_DEFAULTS = Config().to_dict()
 
 
 def text(value: Any) -> str:
@@ -55,27 +56,56 @@ def ordered(values: Iterable[Any]) -> list[Any]:
     return sorted(distinct) if all(map(is_number, distinct)) else distinct
 
 
+def select(
+    runs: Sequence[run_directory.Run], given: Mapping[str, Sequence[Any]]
+) -> list[run_directory.Run]:
+    """Returns the runs that have one of the values given, in every field given.
+
+    Args:
+        runs: Runs; a field that one lacks, which is older than the field, has its default.
+        given: Values by field.
+
+    Raises:
+        ValueError: If a field is unknown.
+    """
+    if unknown := sorted(set(given) - set(_DEFAULTS)):
+        raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
+    wanted = {name: list(map(_plain, values)) for name, values in given.items()}
+    return [
+        run
+        for run in runs
+        if all(
+            _plain(run.config.get(name, _DEFAULTS[name])) in values
+            for name, values in wanted.items()
+        )
+    ]
+
+
+def describe(given: Mapping[str, Sequence[Any]]) -> str:
+    """Returns what `select` is given as text: "rule=backprop or readout, width=8"."""
+    return ", ".join(
+        f"{name}={' or '.join(text(_plain(value)) for value in values)}"
+        for name, values in given.items()
+    )
+
+
 def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
     """Returns runs in a fixed order, whose configurations all have the same fields.
 
     A field that a run lacks, which is older than the field, has its default. A run on all
     training examples has their number for its limit, if others have one. Lists become text.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     names = dict.fromkeys(name for run in runs for name in run.config)
     is_limited = any(run.config.get("data_limit") is not None for run in runs)
     known = [run.result.get("examples", {}).get("train") for run in runs]
     sizes = [size for size in known if size is not None]
 
     def config(run: run_directory.Run) -> dict[str, Any]:
-        values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}
+        values = {name: run.config.get(name, _DEFAULTS.get(name)) for name in [*_DEFAULTS, *names]}
         if is_limited and values["data_limit"] is None:
             own = run.result.get("examples", {})  # A run that failed does not say.
             values["data_limit"] = own.get("train", max(sizes, default=None))
-        return {
-            name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            for name, value in values.items()
-        }
+        return {name: _plain(value) for name, value in values.items()}
 
     def rank(run: run_directory.Run) -> list:
         # Backpropagation, with which every rule is compared, comes first.
@@ -85,6 +115,11 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
         ]
 
     return sorted((dataclasses.replace(run, config=config(run)) for run in runs), key=rank)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value of a field, a list of them as text."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 class Varying(NamedTuple):

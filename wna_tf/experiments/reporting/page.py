@@ -46,7 +46,10 @@ _OUTCOMES = (
 
 
 def render(
-    exhibits: Sequence[Exhibit], runs: Sequence[run_directory.Run], varying: fields.Varying
+    exhibits: Sequence[Exhibit],
+    runs: Sequence[run_directory.Run],
+    varying: fields.Varying,
+    asked: str = "",
 ) -> str:
     """Returns the page: every exhibit, the runs, and the configuration that they share.
 
@@ -54,12 +57,15 @@ def render(
         exhibits: The exhibits, whose figures (.svg) the page takes in.
         runs: All runs, those that failed among them.
         varying: The fields that vary.
+        asked: What all these runs were chosen for having; "" if they were not chosen.
     """
     counts: dict[str, int] = {}
     for run in runs:
         kind = measures.status(run).split(":")[0]
         counts[kind] = counts.get(kind, 0) + 1
     summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    if asked:
+        summary += f"; only runs with {html.escape(asked)}"
     followers = "".join(
         f"<p>{html.escape(name)} differs as {html.escape(leader)} does.</p>\n"
         for name, leader in varying.followers.items()
