@@ -52,7 +52,6 @@ def measure(rule: str, network: str, width: int, batch_size: int) -> dict[str, A
         "backprop" if rule == cases.PLAIN else rule,
         cases.blocks(network, width),
         batch_size,
-        network != "add",
     )
     return {
         "network": network,

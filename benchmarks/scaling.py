@@ -35,7 +35,7 @@ def measure(
     step()
     steps = math.ceil(_CHUNK / (time.perf_counter() - start))
     seconds, processor = cases.interleave({rule: cases.stepper(model, data, steps)}, rounds)
-    given = rule, cases.blocks(network, width), batch_size, network != "add"
+    given = rule, cases.blocks(network, width), batch_size
     return {
         "network": network,
         "rule": rule,
