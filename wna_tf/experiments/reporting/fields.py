@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.config import Config
 
-# Names of axes, with units. The order is that in which fields make exhibits.
+# Names of axes, with units.
 AXES = {
     "width": "width (units or channels a block)",
     "learning_rate": "learning rate",
@@ -30,7 +30,9 @@ _DEFAULTS = Config().to_dict()
 
 def text(value: Any) -> str:
     """Returns a value of a field as text."""
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def axis(name: str) -> str:
@@ -145,13 +147,12 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> Varying:
     values = {name: [config[name] for config in configs] for name in configs[0]}
     counts = {name: len(set(column)) for name, column in values.items()}
     numeric = {name for name, column in values.items() if all(map(is_number, column))}
-    place = {name: index for index, name in enumerate([*AXES, *values])}
-    candidates = sorted(
-        (name for name in values if counts[name] > 1 and name != "rule" and name not in _SILENT),
-        key=lambda name: (name in numeric, -counts[name] * (name not in numeric), place[name]),
-    )
+    differ = [name for name in values if counts[name] > 1 and name not in {"rule", *_SILENT}]
+    # A field that follows another one comes after it: those with the most values are first.
+    words = [name for name in differ if name not in numeric]
+    words.sort(key=counts.__getitem__, reverse=True)
     names, followers = ["rule"], {}
-    for name in candidates:
+    for name in [*words, *(name for name in differ if name in numeric)]:
         leader = next(
             (x for x in names if len(set(zip(values[x], values[name], strict=True))) == counts[x]),
             None,

@@ -1,4 +1,4 @@
-"""The report of runs: every exhibit's files, and the page."""
+"""Writes the report of runs: every exhibit's files, and the page."""
 
 import dataclasses
 import pathlib
@@ -46,13 +46,15 @@ def report(
         raise ValueError(f"Expected a finished run to report. Received: {received}")
     check_own(directory)
     known = fields.complete([*selected, *fields.select(_failed(directory), given)])
-    finished = [run for run in known if run.result.keys() != {"error"}]
+    finished = [run for run in known if not measures.has_failed(run)]
     varying = fields.varying([run.config for run in known])
     made = []
     with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
-        for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
+        for name in measures.MAIN:
             own = [run for run in finished if measures.main(run) == name]
+            if not own:
+                continue
             for chart in exhibits.study(own, varying):
                 if len(own) < len(finished) and not chart.name.startswith(name):
                     chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
