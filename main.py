@@ -105,12 +105,12 @@ def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
 
 def execute(directory: pathlib.Path) -> int | None:
     """Does what the flags say, and returns the status of the process."""
-    if FLAGS.mode == "report":
-        return commands.report(directory)
     if FLAGS.mode == "export":
         return commands.export_runs(directory)
+    given = {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
+    if FLAGS.mode == "report":
+        return commands.report(directory, given)
     if FLAGS.mode == "evaluate":
-        given = {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
         return commands.evaluate(directory, FLAGS.split, given)
     configs = config.expand(grid(FIELDS))
     setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})

@@ -71,6 +71,10 @@ FLAGS = {
     "probabilities": ("--loss=kl_divergence", "one of .* Received: loss='kl_divergence'"),
     "base_class": ("--loss=LossFunctionWrapper", "Received: loss='LossFunctionWrapper'"),
     "images": ("--model=rnn", r"sequences .* Received: input_shape=\(8, 8, 1\)"),
+    "planned_images": (
+        "--model=rnn --dry_run",
+        r"sequences .* Received: input_shape=\(8, 8, 1\)",
+    ),
     "coupled": ("--cache_frozen", "normalize=False with cache_frozen.* Received: normalize=True"),
     "cache": ("--cache_gigabytes=0", "a number above 0. Received: cache_gigabytes=0"),
     "directory": ("--flagfile=/", "Unable to open flagfile: .* directory"),
