@@ -17,7 +17,7 @@ import wna_tf
 from tests.conftest import SHARED
 from tests.image_folder_test import tree
 from wna_tf import files
-from wna_tf.experiments import classification, evaluation, export, run_directory, training
+from wna_tf.experiments import build, classification, evaluation, export, run_directory, training
 from wna_tf.experiments.config import Config
 from wna_tf_command import cli
 
@@ -267,6 +267,6 @@ def test_splits_that_are_not_there_are_refused(add_run, monkeypatch):
     with pytest.raises(ValueError, match=r"Expected some of dataset, .* Received: width"):
         evaluation.evaluate(add_run, given={"width": 3})
     data = dataclasses.replace(wna_tf.datasets.load("add"), validation=None)
-    monkeypatch.setattr(training, "load_data", lambda _: data)
+    monkeypatch.setattr(build, "load_data", lambda _: data)
     with pytest.raises(ValueError, match=r"data set with validation .* Received: add"):
         evaluation.evaluate(add_run, "validation")
