@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.conftest import ROOT
+from wna_tf.experiments import build
 from wna_tf_command import cli, flagfiles
 
 
@@ -53,3 +54,14 @@ def test_help_names_every_flag_and_flagfile(command):
         )
     assert set(flagfiles.names()) <= set(re.findall(r"\w+", ended.out))
     assert command("-h").out == ended.out
+
+
+def test_help_lists_the_choices_of_every_flag_that_has_some(command):
+    words = " ".join(command("--help").out.split())
+    of = dict(re.findall(r"--(?:\[no\])?(\w+): (.*?)(?= -(?:\w,-)?-|$)", words))
+    for name, choices in build.choices().items():
+        assert ", ".join(choices) in of[name], name
+    assert "reverse, forward" in of["credit"]
+    assert "float32, mixed_bfloat16, float64" in of["precision"]
+    assert "auto, single, mirrored, multi_worker" in of["strategy"]
+    assert "local|ray" in of["executor"]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 from wna_tf import files
-from wna_tf.experiments import commands, config, evaluation, executors
+from wna_tf.experiments import build, commands, config, evaluation, executors
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
@@ -23,11 +23,14 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
+CHOICES = build.choices()
 for field in (*FIELDS, *SETUP):
     define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
     default, text = field.default, field.metadata["help"]
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
+    if choices := field.metadata.get("choices") or CHOICES.get(field.name):
+        text += f": {', '.join(choices)}"
     if "grid" in field.metadata:
         text += "; a comma list makes a grid"
     define(
