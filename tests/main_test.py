@@ -11,14 +11,14 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-import main
 from tests.conftest import ROOT
 from wna_tf.experiments import run_directory
+from wna_tf_command import cli
 
 
 def run(*flags):
     with flagsaver.flagsaver():
-        main.run(["main.py", *flags])
+        cli.run(["main.py", *flags])
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_sweep_that_fails_is_in_the_report_of_what_was_finished_before(
     sweep, tmp_path, monkeypatch, capsys
 ):
     directory, arguments = shutil.copytree(sweep[0], tmp_path / "runs"), sweep[1]
-    monkeypatch.setattr(main.commands.sweeps.training, "train", lambda *_: 1 / 0)
+    monkeypatch.setattr(cli.commands.sweeps.training, "train", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as exit_info:
         run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
     assert exit_info.value.code == 1
@@ -199,19 +199,11 @@ def test_a_home_directory_is_meant_by_its_sign(tmp_path, capsys, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
 
 
-def test_help_names_every_flag_with_its_default(capsys):
-    with pytest.raises(SystemExit):
-        run("--helpfull")
-    text = capsys.readouterr().out
-    for name in ("--rule", "--width", "--run_dir", "--mode", "--[no]normalize"):
-        assert name in text
-
-
 def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main.commands.sweeps, "sweep", interrupt)
+    monkeypatch.setattr(cli.commands.sweeps, "sweep", interrupt)
     with pytest.raises(SystemExit) as exit_info:
         run(f"--run_dir={tmp_path}")
     assert exit_info.value.code == 130
