@@ -7,7 +7,7 @@ READY = $(VENV)/.ready
 .PHONY: run test lint bench clean
 
 run: $(READY)
-	$(BIN)/python main.py --flagfile=flags/digits_width.flags
+	$(BIN)/python main.py --flagfile=digits_width
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import wna_tf
+from wna_tf import datasets
 from wna_tf.experiments import costs
 from wna_tf.experiments.config import Config
 
@@ -20,12 +21,7 @@ PLAIN = "keras.Model.fit"
 UNFUSED = "keras.Model.fit, moments"
 """Plain Keras, with normalizations as chains of small operations."""
 
-SHAPES = {
-    "cifar10": ((32, 32, 3), (10,)),
-    "kmnist": ((28, 28, 1), (10,)),
-    "digits": ((8, 8, 1), (10,)),
-    "add": ((100, 1), (100, 1)),
-}
+NETWORKS = ("cifar10", "kmnist", "digits", "add")
 _STRIDES = {"cifar10": (1, 1, 1, 2, 1, 2, 1), "kmnist": (1, 2, 2)}
 
 
@@ -36,7 +32,7 @@ def make_network(
     keras.utils.set_random_seed(0)
     if name == "add":
         return wna_tf.models.rnn(width)
-    (shape, _), options = SHAPES[name], {"synchronized": unfused, "normalize": normalize}
+    (shape, _), options = datasets.shapes(name), {"synchronized": unfused, "normalize": normalize}
     if name == "digits":
         return wna_tf.models.mlp(shape, 10, width, **options)
     return wna_tf.models.cnn(shape, 10, width, _STRIDES[name], **options)
@@ -58,14 +54,16 @@ def blocks(name: str, width: int) -> list[costs.Block]:
         width=width,
         strides=_STRIDES.get(name, (1,)),
     )
-    shape, targets = SHAPES[name]
+    shape, targets = datasets.shapes(name)
     return costs.blocks(config, shape, targets[-1])
 
 
 def make_batch(name: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns made-up inputs and targets; a step takes as long for any."""
     rng = np.random.default_rng(0)
-    return tuple(rng.random((batch_size, *shape), dtype="float32") for shape in SHAPES[name])
+    return tuple(
+        rng.random((batch_size, *shape), dtype="float32") for shape in datasets.shapes(name)
+    )
 
 
 def repeat(batch: Sequence[Any], steps: int) -> tf.data.Dataset:

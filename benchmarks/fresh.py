@@ -52,7 +52,6 @@ def measure(rule: str, network: str, width: int, batch_size: int) -> dict[str, A
         "backprop" if rule == cases.PLAIN else rule,
         cases.blocks(network, width),
         batch_size,
-        network != "add",
     )
     return {
         "network": network,
@@ -70,7 +69,7 @@ def main() -> None:
     from benchmarks import cases
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=cases.SHAPES, default="cifar10")
+    parser.add_argument("--network", choices=cases.NETWORKS, default="cifar10")
     parser.add_argument("--widths", type=int, nargs="+", default=[64])
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument(

@@ -25,7 +25,7 @@ def load(name: str, size: int) -> wna_tf.datasets.Data:
     if name == "digits":
         return wna_tf.datasets.load(name)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (size, *cases.SHAPES[name][0]), dtype="uint8")
+    images = rng.integers(0, 256, (size, *wna_tf.datasets.shapes(name)[0]), dtype="uint8")
     source = pipeline.image_source(images, rng.integers(0, 10, size), 10)
     return pipeline.split(pipeline.Examples(source, source), 100, min(5000, size // 10))
 

@@ -112,7 +112,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=cases.SHAPES, default="cifar10")
+    parser.add_argument("--network", choices=cases.NETWORKS, default="cifar10")
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--steps", type=int, default=2, help="steps in a chunk")

@@ -35,7 +35,7 @@ def measure(
     step()
     steps = math.ceil(_CHUNK / (time.perf_counter() - start))
     seconds, processor = cases.interleave({rule: cases.stepper(model, data, steps)}, rounds)
-    given = rule, cases.blocks(network, width), batch_size, network != "add"
+    given = rule, cases.blocks(network, width), batch_size
     return {
         "network": network,
         "rule": rule,
@@ -88,7 +88,7 @@ print(*cases.ratios(seconds[2], seconds[1]))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=cases.SHAPES, default="cifar10")
+    parser.add_argument("--network", choices=cases.NETWORKS, default="cifar10")
     parser.add_argument("--rules", nargs="+", default=["backprop", "align_zero"])
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[25, 50])

@@ -71,9 +71,13 @@ FLAGS = {
     "probabilities": ("--loss=kl_divergence", "one of .* Received: loss='kl_divergence'"),
     "base_class": ("--loss=LossFunctionWrapper", "Received: loss='LossFunctionWrapper'"),
     "images": ("--model=rnn", r"sequences .* Received: input_shape=\(8, 8, 1\)"),
+    "planned_images": (
+        "--model=rnn --dry_run",
+        r"sequences .* Received: input_shape=\(8, 8, 1\)",
+    ),
     "coupled": ("--cache_frozen", "normalize=False with cache_frozen.* Received: normalize=True"),
     "cache": ("--cache_gigabytes=0", "a number above 0. Received: cache_gigabytes=0"),
-    "directory": ("--flagfile=/", "Unable to open flagfile: .* directory"),
+    "directory": ("--flagfile=/", "path of a flagfile, or .* Received: --flagfile=/"),
     "binary": (f"--flagfile={sys.executable}", "Expected flagfiles of text. Received: .*python"),
     "occupied": ("--run_dir={}/file", "can be written to. Received: .*/file: File exists"),
     "below_a_file": ("--run_dir={}/file/deep", "can be written to. Received: .*: Not a directory"),
@@ -98,7 +102,15 @@ def test_a_chain_of_flagfiles_without_end_is_told(tmp_path, command):
         (tmp_path / f"{number}.flags").write_text(f"--flagfile={tmp_path}/{number + 1}.flags\n")
     ended = command(f"--flagfile={tmp_path}/0.flags")
     assert ended.status == 2 and len(ended.splitlines()) == 1
-    assert re.search(r"include each other by the hundred\. Received: .*/0\.flags", ended)
+    assert re.search(r"in a circle nor by the hundred\. Received: --flagfile=.*/100\.flags", ended)
+
+
+def test_a_circle_of_flagfiles_is_told(tmp_path, command):
+    (tmp_path / "a.flags").write_text(f"--flagfile={tmp_path}/b.flags\n")
+    (tmp_path / "b.flags").write_text(f"--epochs=1\n--flagfile={tmp_path}/a.flags\n")
+    ended = command(f"--flagfile={tmp_path}/b.flags")
+    assert ended.status == 2 and len(ended.splitlines()) == 1
+    assert re.search(r"neither in a circle .* Received: --flagfile=.*/b\.flags", ended)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -196,7 +208,7 @@ def test_a_model_that_names_a_function_is_refused(runs, tmp_path, command):
 
 
 def test_nothing_is_unpickled():
-    for path in [ROOT / "main.py", *(ROOT / "wna_tf").rglob("*.py")]:
+    for path in [*(ROOT / "wna_tf").rglob("*.py"), *(ROOT / "wna_tf_command").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "name")]
             names.append(getattr(node, "module", None))

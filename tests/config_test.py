@@ -44,6 +44,7 @@ def test_equal_configurations_have_equal_names_and_records():
     for whole, same in [
         (Config(learning_rate=2, ridge=3), Config(learning_rate=2.0, ridge=3.0)),
         (Config(learning_rate=1, ridge=0), Config()),
+        (Config(optimizer="AdamW"), Config(optimizer="adamw")),
     ]:
         assert whole == same and hash(whole) == hash(same)
         assert whole.name == same.name
@@ -89,7 +90,9 @@ def test_comma_lists_make_a_grid():
         ("learning_rate", 10**400, "learning_rate to be a number above 0. Received"),
         ("strides", (), r"Received: strides=\(\)"),
         ("strides", (1, 0), r"Received: strides=\(1, 0\)"),
-        ("optimizer", "lion", "optimizer to be one of sgd, adam. Received: optimizer='lion'"),
+        ("optimizer", 3, "optimizer to be a name. Received: optimizer=3"),
+        ("momentum", 1.5, "momentum to be a number from 0 to 1. Received: momentum=1.5"),
+        ("momentum", -0.1, "Received: momentum=-0.1"),
         ("normalize", 1, "normalize to be true or false. Received: normalize=1"),
         ("epochs", None, "Received: epochs=None"),
     ],
@@ -99,7 +102,34 @@ def test_wrong_values_are_refused(name, value, message):
         Config(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "text"), [("width", "x"), ("width", "8,"), ("epochs", "3,4")])
+def test_ranges_of_integers_stand_in_lists():
+    def parse(name, text):
+        return config.parse(FIELDS[name], text)
+
+    assert parse("seed", "0-4") == [0, 1, 2, 3, 4]
+    assert parse("width", "16,64-66,8-8") == [16, 64, 65, 66, 8]
+    assert parse("data_limit", "10-11") == [10, 11]
+    assert parse("learning_rate", "1e-2,1e-3") == [0.01, 0.001]
+    assert parse("seed", "-1") == [-1]  # Which no configuration takes.
+    assert len(parse("seed", "1-1000")) == 1000
+
+
+@pytest.mark.parametrize("text", ["4-0", "0-", "0-4-8", "0-1000", f"0-{10**30}", "0--4"])
+def test_ranges_that_are_none_are_refused(text):
+    expected = f"or a range of at most 1000 as 0-4. Received: seed='{text}'"
+    with pytest.raises(ValueError, match=expected):
+        config.parse(FIELDS["seed"], text)
+
+
+def test_new_grids_leave_names_as_they_are():
+    assert Config(depth=2).name == "align_ada_width64_rate1_seed99_c1dd94f9"
+    assert Config(model="cnn").name == "align_ada_width64_rate1_seed99_93c21fd2"
+    assert Config(optimizer="adam").name == "align_ada_width64_rate1_seed99_dfae2139"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("width", "x"), ("width", "8,"), ("epochs", "3,4"), ("epochs", "3-4")]
+)
 def test_text_that_is_no_value_is_refused(name, text):
     with pytest.raises(ValueError, match=f"Expected {name} .* Received: {name}='{text}'"):
         config.parse(FIELDS[name], text)

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-import main
 from tests.command import TINY, Ended
 from wna_tf import callbacks, files
 from wna_tf.experiments import strategies, training
+from wna_tf_command import cli
 
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -46,13 +46,13 @@ def mirrored():
 def command(capsys, monkeypatch):
     """Runs the command line in this process, without the report of a sweep."""
 
-    monkeypatch.setattr(main.commands, "_report", lambda *_: None)
+    monkeypatch.setattr(cli.commands, "_report", lambda *_: None)
 
     def run(*flags):
         status = 0
         try:
             with flagsaver.flagsaver():
-                main.run(["main.py", *flags])
+                cli.run(["main.py", *flags])
         except SystemExit as end:
             status = end.code
         out, err = capsys.readouterr()

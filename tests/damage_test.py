@@ -1,5 +1,6 @@
 """Run directories that are damaged, or another run's: one line that names the file."""
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -85,6 +86,16 @@ def test_damage_is_one_line_in_a_report_too(runs, command):
         assert (ended.status, len(ended.splitlines())) == (2, 1), name
         assert file in ended, name
         path.write_bytes(whole)
+
+
+def test_damage_of_another_sweeps_run_is_told_when_this_one_is_finished(runs, command):
+    other = dataclasses.replace(TINY, epochs=1)
+    (runs / TINY.name / "history.csv").write_text("")
+    ended = command(*flags_of(other, runs))
+    (line,) = ended.splitlines()
+    assert ended.status == 2 and f"Received: {runs / TINY.name / 'history.csv'}" in line
+    assert line.endswith("(1 runs are finished; --mode=report reports them)")
+    assert run_directory.state(runs / other.name) == "finished"
 
 
 def test_an_unfinished_run_of_another_configuration_is_refused(runs, command):

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-import main
 import wna_tf
 from tests.conftest import SHARED
 from tests.image_folder_test import tree
 from wna_tf import files
-from wna_tf.experiments import classification, evaluation, export, run_directory, training
+from wna_tf.experiments import build, classification, evaluation, export, run_directory, training
 from wna_tf.experiments.config import Config
+from wna_tf_command import cli
 
 KMNIST = SHARED / "data" / "tfds"
 SMALL = {"width": 8, "epochs": 1, "data_limit": 100, "learning_rate": 0.5}
@@ -47,7 +47,7 @@ def add_run(tmp_path_factory):
 
 def command_line(*flags):
     with flagsaver.flagsaver():
-        main.run(["main.py", "--mode=evaluate", *flags])
+        cli.run(["main.py", "--mode=evaluate", *flags])
 
 
 def read(path):
@@ -267,6 +267,6 @@ def test_splits_that_are_not_there_are_refused(add_run, monkeypatch):
     with pytest.raises(ValueError, match=r"Expected some of dataset, .* Received: width"):
         evaluation.evaluate(add_run, given={"width": 3})
     data = dataclasses.replace(wna_tf.datasets.load("add"), validation=None)
-    monkeypatch.setattr(training, "load_data", lambda _: data)
+    monkeypatch.setattr(build, "load_data", lambda _: data)
     with pytest.raises(ValueError, match=r"data set with validation .* Received: add"):
         evaluation.evaluate(add_run, "validation")

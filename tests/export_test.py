@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-import main
 import wna_tf
 from wna_tf import files, saved_model
 from wna_tf.experiments import config, export, run_directory, training
+from wna_tf_command import cli
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((5, 8, 8, 1), dtype="float32")
@@ -173,7 +173,7 @@ def runs(tmp_path_factory):
 
 def command_line(capsys, *flags):
     with pytest.raises(SystemExit) as exit_info, flagsaver.flagsaver():
-        main.run(["main.py", *flags])
+        cli.run(["main.py", *flags])
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
@@ -182,7 +182,7 @@ def command_line(capsys, *flags):
 def test_every_finished_run_is_exported(runs, capsys):
     (runs / "unfinished").mkdir(exist_ok=True)
     with flagsaver.flagsaver():
-        main.run(["main.py", "--mode=export", f"--run_dir={runs}"])
+        cli.run(["main.py", "--mode=export", f"--run_dir={runs}"])
     printed = capsys.readouterr().out.split()
     assert printed == [f"{runs}/{run}/saved_model" for run in "ab"]
     served = saved_model.read(runs / "b" / "saved_model")

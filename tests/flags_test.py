@@ -6,9 +6,9 @@ import re
 import pytest
 from absl.testing import flagsaver
 
-import main
 from tests.conftest import ROOT, SHARED
 from wna_tf.experiments import config, run_directory, training
+from wna_tf_command import cli, flagfiles
 
 FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags"))}
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
@@ -87,8 +87,8 @@ EXPERIMENTS = {
 def read(name):
     """Returns the grid of a flagfile, as the command line reads it."""
     with flagsaver.flagsaver():
-        main.FLAGS(["main.py", f"--flagfile={FLAGFILES[name]}"])
-        return config.expand(main.grid(main.FIELDS)), main.FLAGS.run_dir
+        cli.FLAGS(["main.py", *flagfiles.expand([f"--flagfile={name}"])])
+        return config.expand(cli.grid(cli.FIELDS)), cli.FLAGS.run_dir
 
 
 def test_each_experiment_has_a_small_one_beside_it():

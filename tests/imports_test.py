@@ -82,7 +82,7 @@ def test_modules_do_without(name):
     for without, unwanted in WITHOUT.items():
         if name == without or name.startswith(f"{without}."):
             assert packages.isdisjoint(unwanted)
-    assert imports(name).isdisjoint({"absl.flags", "absl.app"}), "only main.py knows flags"
+    assert imports(name).isdisjoint({"absl.flags", "absl.app"}), "only the command knows flags"
 
 
 def test_imports_make_no_circle():

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-import main
 from tests.command import TINY, contents, flags_of
 from tests.conftest import ROOT
 from wna_tf import files
 from wna_tf.experiments import run_directory
+from wna_tf_command import cli
 
 
 @pytest.mark.parametrize("file", ["step-000000000006", run_directory.MODEL])
@@ -45,7 +45,7 @@ def test_a_report_on_a_full_disk_says_that_the_runs_are_finished(runs, command, 
             beside.symlink_to("/dev/full")
             beside.write_text("page")
 
-    monkeypatch.setattr(main.commands, "_report", full)
+    monkeypatch.setattr(cli.commands, "_report", full)
     ended = command(*flags_of(TINY, runs))
     assert ended.status == 2 and len(ended.splitlines()) == 1
     assert ended.startswith(f"Expected to write {runs}/report.html. Received: ")
@@ -105,7 +105,7 @@ def test_interrupted_runs_go_on_to_the_same_result(finished, tmp_path, command, 
 def test_an_interruption_of_other_modes_says_that_nothing_is_half_written(
     mode, tmp_path, command, monkeypatch
 ):
-    monkeypatch.setattr(main, "execute", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(cli, "execute", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     ended = command(f"--mode={mode}", f"--run_dir={tmp_path}")
     assert ended.status == 143
     assert ended == (

@@ -299,6 +299,23 @@ def test_a_learner_whose_layers_were_frozen_or_unfrozen_is_loaded_as_it_was(tmp_
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+def test_a_learner_inside_a_network_is_refused():
+    inner = wna_tf.Learner(wna_tf.models.mlp((8, 8, 1), 10, 4), "align_zero", name="inner")
+    inputs = keras.Input((8, 8, 1))
+    network = keras.Model(inputs, keras.layers.Dense(2)(inner(inputs)))
+    with pytest.raises(ValueError, match=r"Received: layer 'inner' .*it is a Learner"):
+        wna_tf.Learner(network, "backprop")
+
+
+def test_no_learner_has_the_keys_of_another():
+    network = wna_tf.models.mlp((8, 8, 1), 10, 4)
+    seen = set()
+    for _ in range(5):  # Python gives the address of one that is gone to the next.
+        keys = wna_tf.Learner(network).maps_by_key.keys()
+        assert seen.isdisjoint(keys)
+        seen |= keys
+
+
 @pytest.mark.parametrize("trained", [[100], [-1], ["kernel"]])
 def test_trained_variables_that_are_none_are_refused(trained):
     network = wna_tf.models.mlp((8, 8, 1), 10, 4)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +11,14 @@ import sys
 import pytest
 from absl.testing import flagsaver
 
-import main
 from tests.conftest import ROOT
 from wna_tf.experiments import run_directory
+from wna_tf_command import cli
 
 
 def run(*flags):
     with flagsaver.flagsaver():
-        main.run(["main.py", *flags])
+        cli.run(["main.py", *flags])
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,56 @@ def test_what_is_finished_is_not_trained_again_and_is_reported(sweep, capsys):
     table = "\n".join(sorted(line for line in first.splitlines() if line.startswith("|")))
     again = capsys.readouterr().out.splitlines()
     assert "\n".join(sorted(line for line in again if line.startswith("|"))) == table
+
+
+def shown(directory, text):
+    """The rules in a printed table, and the runs that the page says it is of."""
+    cells = {cell.strip() for line in text.splitlines() for cell in line.split("|")[1:-1]}
+    number = re.search("<h1>Report of (.*) runs</h1>", (directory / "report.html").read_text())[1]
+    return cells & {"backprop", "align_ada", "readout"}, number
+
+
+def test_a_report_is_of_all_runs_in_the_directory_or_of_those_asked_for(sweep, tmp_path, capsys):
+    directory, arguments = shutil.copytree(sweep[0], tmp_path / "runs"), sweep[1]
+    failed = run_directory.read_runs(directory)[0].config | {"rule": "readout", "width": 4}
+    run_directory.write_failure(directory / "failed", failed, "no", "")
+    run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
+    everything = {"backprop", "align_ada", "readout"}
+    assert shown(directory, capsys.readouterr().out) == (everything, "6")
+    asked = {
+        "--rule=backprop": ({"backprop"}, "2"),
+        "--rule=readout": ({"readout"}, "2"),  # One of them failed.
+        "--rule=readout,backprop --width=8": ({"backprop", "readout"}, "2"),
+        "--strides=1,2,2 --normalize --epochs=2 --data_limit=200": (everything, "6"),
+        "": (everything, "6"),
+    }
+    for flags, expected in asked.items():
+        run("--mode=report", f"--run_dir={directory}", *flags.split())
+        assert shown(directory, capsys.readouterr().out) == expected, flags
+
+
+def test_a_sweep_that_fails_is_in_the_report_of_what_was_finished_before(
+    sweep, tmp_path, monkeypatch, capsys
+):
+    directory, arguments = shutil.copytree(sweep[0], tmp_path / "runs"), sweep[1]
+    monkeypatch.setattr(cli.commands.sweeps.training, "train", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as exit_info:
+        run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
+    assert exit_info.value.code == 1
+    assert shown(directory, capsys.readouterr().out) == ({"backprop", "align_ada"}, "5")
+
+
+def test_a_filter_that_leaves_nothing_ends_with_one_line(sweep, capsys):
+    directory, _ = sweep
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    with pytest.raises(SystemExit) as exit_info:
+        run("--mode=report", f"--run_dir={directory}", "--rule=hebb,readout", "--width=4")
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == (
+        f"Expected a finished run to report. Received: {directory}, "
+        "with rule=hebb or readout, width=4\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
 def test_the_same_command_gives_the_same_numbers(sweep, tmp_path):
@@ -148,19 +199,11 @@ def test_a_home_directory_is_meant_by_its_sign(tmp_path, capsys, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
 
 
-def test_help_names_every_flag_with_its_default(capsys):
-    with pytest.raises(SystemExit):
-        run("--helpfull")
-    text = capsys.readouterr().out
-    for name in ("--rule", "--width", "--run_dir", "--mode", "--[no]normalize"):
-        assert name in text
-
-
 def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main.commands.sweeps, "sweep", interrupt)
+    monkeypatch.setattr(cli.commands.sweeps, "sweep", interrupt)
     with pytest.raises(SystemExit) as exit_info:
         run(f"--run_dir={tmp_path}")
     assert exit_info.value.code == 130

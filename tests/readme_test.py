@@ -1,6 +1,7 @@
 """What the README says a user can do."""
 
 import os
+import pathlib
 import re
 import shlex
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 
 import wna_tf
 from tests.conftest import ROOT
+from wna_tf_command import flagfiles
 
+ACTIVATE = pathlib.Path(sys.prefix) / "bin" / "activate"
 README = (ROOT / "README.md").read_text()
 
 
@@ -36,8 +39,27 @@ def test_commands_name_what_exists():
         command, *arguments = shlex.split(line, comments=True)
         if command == "make":
             assert f"\n{arguments[0]}:" in (ROOT / "Makefile").read_text()
-        for path in re.findall(r"flags/\S+\.flags", line):
-            assert (ROOT / path).is_file()
+        for flagfile in re.findall(r"--flagfile=(\S+)", line):
+            assert flagfiles.find(flagfile).is_file()
+
+
+@pytest.mark.skipif(not ACTIVATE.is_file(), reason="needs a virtual environment")
+def test_commands_work_as_they_are_written(tmp_path):
+    lines = "".join(blocks("bash")).splitlines()
+    (activate,) = (line for line in lines if "activate" in line)
+    command = next(line for line in lines if line.startswith("python main.py"))
+    assert lines.index(activate) < lines.index(command)
+    script = f"{activate.replace('.venv/bin/activate', str(ACTIVATE))}\n{command} --dry_run"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "steps to do" in done.stdout
 
 
 def test_the_table_has_every_rule():

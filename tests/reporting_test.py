@@ -170,9 +170,25 @@ def test_runs_of_two_kinds_have_files_of_their_own(tmp_path):
     ]
 
 
+def test_runs_are_chosen_by_their_fields_and_the_page_says_so(tmp_path):
+    runs = [make_run("readout", 8, 0, 0.5, strides=[1, 2]), *RUNS]
+    assert fields.select(runs, {}) == runs
+    assert fields.select(runs, {"rule": ["readout", "<b>"], "width": [8]}) == [runs[0], runs[2]]
+    assert fields.select(runs, {"strides": [(1, 2)]}) == runs[:1]
+    assert fields.select(runs, {"strides": [(1, 2, 2)]}) == RUNS  # Their default.
+    reporting.report(runs, tmp_path, {"rule": ["readout", "<b>"], "strides": [(1, 2), (1, 2, 2)]})
+    page = Page((tmp_path / "report.html").read_text())
+    told = "3 finished; only runs with rule=readout or <b>, strides=1,2 or 1,2,2"
+    assert told in "".join(page.text)
+
+
 def test_no_runs_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="Expected a finished run"):
+    with pytest.raises(ValueError, match=f"Expected a finished run .* Received: {tmp_path}$"):
         reporting.report([], tmp_path)
+    with pytest.raises(ValueError, match=f"Received: {tmp_path}, with data_limit=none"):
+        reporting.report([], tmp_path, {"data_limit": [None]})
+    with pytest.raises(ValueError, match=r"of a configuration\. Received: widht"):
+        reporting.report(RUNS, tmp_path, {"widht": [8]})
     assert not list(tmp_path.iterdir())
 
 

@@ -134,7 +134,7 @@ class Learner(keras.Model):
         return self._program
 
     @property
-    def affine_maps(self) -> dict[str, Affine]:
+    def maps_by_key(self) -> dict[str, Affine]:
         """Affine maps, by keys `number/name` that no map of another learner has."""
         return self._name_maps(self._program)
 

@@ -68,6 +68,11 @@ _WITH_LABELS = (
 _MODULES = ("keras.", "wna_tf.")  # A user's loss knows its own targets.
 
 
+def names() -> tuple[str, ...]:
+    """Returns the name of every loss that fits some data set; Keras has others for some."""
+    return tuple(dict.fromkeys([*_OF_CLASSES, *_OF_NUMBERS]))
+
+
 def get(name: str) -> Any:
     """Returns a loss: one of this module, or one of Keras by any of its names, of logits.
 

@@ -11,7 +11,7 @@ def check_tensorboard() -> None:
     """Raises a ValueError unless TensorBoard is installed, with which TensorFlow writes scalars."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError(
-            "Expected the package tensorboard: pip install 'wna_tf[tensorboard]'. "
+            "Expected the package tensorboard: pip install tensorboard. "
             "Received: it is not installed"
         )
 

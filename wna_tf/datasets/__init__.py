@@ -33,7 +33,8 @@ __all__ = [
 
 # A data set is a module with `load(options: Options) -> Examples`, `VALIDATION_SIZE`, the number of
 # training examples set aside unless the user says otherwise, `TRAINING_SIZE`, the official number
-# of them (None if there is none), and, if its targets are not classes, `chance_loss`.
+# of them, `SHAPES`, those of one input and of one target (both None where files decide), and, if
+# its targets are not classes, `chance_loss`.
 _DATASETS = {
     "add": add,
     "cifar10": cifar10,
@@ -42,16 +43,6 @@ _DATASETS = {
     "imagenet": imagenet,
     "kmnist": kmnist,
     "teacher": teacher,
-}
-
-# Shapes of one input and of one target, where the files do not decide.
-_SHAPES = {
-    "add": ((add.LENGTH, 1), (add.LENGTH, 1)),
-    "cifar10": ((32, 32, 3), (10,)),
-    "digits": ((8, 8, 1), (10,)),
-    "imagenet": ((imagenet.IMAGE_SIZE, imagenet.IMAGE_SIZE, 3), (1000,)),
-    "kmnist": ((28, 28, 1), (10,)),
-    "teacher": ((teacher.FEATURES,), (1,)),
 }
 
 
@@ -108,9 +99,11 @@ def shapes(
         name: One of `names()`.
         image_size: As for `load`.
     """
-    if name == "imagenet" and image_size:
-        return (image_size, image_size, 3), _SHAPES[name][1]
-    return _SHAPES.get(name)
+    dataset = _DATASETS[name]
+    if dataset is imagenet and image_size:
+        _, target_shape = imagenet.SHAPES
+        return (image_size, image_size, 3), target_shape
+    return dataset.SHAPES
 
 
 def load(

@@ -9,6 +9,7 @@ TRAINING_SIZE = 300
 TEST_SIZE = 100
 VALIDATION_SIZE = 0
 LENGTH = 100
+SHAPES = ((LENGTH, 1), (LENGTH, 1))
 BIAS = 0.5
 WEIGHTS = {2: 0.5, 5: -0.25}  # By how many steps ago the bit was.
 

@@ -6,6 +6,7 @@ from wna_tf.datasets import pipeline
 
 TRAINING_SIZE = 1500
 VALIDATION_SIZE = 300
+SHAPES = ((8, 8, 1), (10,))
 
 
 def load(options: pipeline.Options) -> pipeline.Examples:

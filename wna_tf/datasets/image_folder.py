@@ -6,6 +6,7 @@ from wna_tf.datasets import folders, pipeline
 
 TRAINING_SIZE = None
 VALIDATION_SIZE = 0
+SHAPES = None
 
 
 def load(options: pipeline.Options) -> pipeline.Examples:

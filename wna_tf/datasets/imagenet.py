@@ -8,6 +8,7 @@ from wna_tf.datasets import folders, pipeline
 TRAINING_SIZE = 1281167
 VALIDATION_SIZE = 0
 IMAGE_SIZE = 224
+SHAPES = ((IMAGE_SIZE, IMAGE_SIZE, 3), (1000,))
 # Means and standard deviations of ImageNet's colours.
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)

@@ -4,6 +4,7 @@ from wna_tf.datasets import pipeline
 
 TRAINING_SIZE = 60000
 VALIDATION_SIZE = 5000
+SHAPES = ((28, 28, 1), (10,))
 
 
 def load(options: pipeline.Options) -> pipeline.Examples:

@@ -11,23 +11,37 @@ import tensorflow as tf
 
 from wna_tf import callbacks, credit, datasets, losses, models, rules
 from wna_tf.datasets import Data, pipeline
-from wna_tf.experiments import strategies
+from wna_tf.experiments import optimizers, strategies
 from wna_tf.experiments.config import Config
 from wna_tf.learner import Learner
+
+
+def choices() -> dict[str, Sequence[str]]:
+    """Returns what may be chosen for fields of which `Config` does not know it, by field."""
+    return {
+        "rule": rules.names(),
+        "dataset": datasets.names(),
+        "model": models.names(),
+        "optimizer": optimizers.names(),
+        "loss": losses.names(),
+        "diagnostics": tuple(callbacks.DIAGNOSTICS),
+    }
 
 
 def check(config: Config) -> None:
     """Checks a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the data set, the model, the activation, the loss or a diagnostic
-            is unknown, the loss does not fit the data set, or the rule is not one for forward
+        ValueError: If the rule, the data set, the model, the activation, the loss, the optimizer
+            or a diagnostic is unknown, the loss does not fit the data set, the optimizer has no
+            momentum or ridge term where one is asked for, or the rule is not one for forward
             credit.
     """
     _credit(config).check(rules.get(config.rule))
     models.get(config.model)
     datasets.check(config.dataset)
     _targets(config)
+    optimizers.check(config)
     callbacks.check_diagnostics(config.diagnostics)
     try:
         keras.activations.get(config.activation)
@@ -104,7 +118,7 @@ def learner(config: Config, data: Data) -> Learner:
         credit=_credit(config),
     )
     made.compile(
-        optimizer=_optimizer(config, made),
+        optimizer=optimizers.make(config, made),
         loss=losses.get(config.loss),
         metrics=["accuracy"] if data.num_classes else [],
         jit_compile=config.jit_compile,
@@ -116,19 +130,6 @@ def _credit(config: Config) -> credit.Credit:
     if config.credit == "forward":
         return credit.Forward(config.num_tangents)
     return credit.Reverse()
-
-
-def _optimizer(config: Config, learner: Learner) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of a run; the ridge term is its weight decay, on the last kernels."""
-    decay = config.ridge or None
-    if config.optimizer == "adam":  # The epsilon is the public code's.
-        optimizer = keras.optimizers.Adam(config.learning_rate, epsilon=1e-8, weight_decay=decay)
-    else:
-        optimizer = keras.optimizers.SGD(config.learning_rate, weight_decay=decay)
-    last = {id(step.kernel) for step in learner.program.last_affine_maps}
-    others = [variable for variable in learner.trainable_variables if id(variable) not in last]
-    optimizer.exclude_from_weight_decay(var_list=others)
-    return optimizer
 
 
 def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:

@@ -25,15 +25,16 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
     Raises:
         ValueError: If something else is in the place of the report, or as of `sweeps.sweep`:
             nothing is trained then.
-        OSError: If the report cannot be written.
+        OSError: If the report cannot be written, or another run in the directory is damaged.
     """
     reporting.check_own(directory)
-    with strategies.chief_alone_prints(strategies.get(setup.strategy)):
+    devices = strategies.get(setup.strategy)
+    with strategies.chief_alone_prints(devices):
         runs, failures = sweeps.sweep(configs, directory, executor, setup)
-        if runs:
+        if strategies.is_chief(devices) and any(directory.glob(f"*/{run_directory.RESULT}")):
             try:
-                _report(runs, directory)
-            except OSError as error:
+                report(directory, {})
+            except (OSError, ValueError) as error:
                 raise OSError(
                     f"{error} ({len(runs)} runs are finished; --mode=report reports them)"
                 ) from error
@@ -48,9 +49,14 @@ def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup) -> No
     print(plans.describe(configs, directory, setup))
 
 
-def report(directory: pathlib.Path) -> None:
-    """Reports every finished run in a directory."""
-    _report(run_directory.read_runs(directory), directory)
+def report(directory: pathlib.Path, given: Mapping[str, list[Any]]) -> None:
+    """Reports the runs in a directory.
+
+    Args:
+        directory: The directory.
+        given: Values by field; only runs that have one of them, in every such field, are shown.
+    """
+    _report(run_directory.read_runs(directory), directory, given)
 
 
 def evaluate(directory: pathlib.Path, split: str, given: Mapping[str, list[Any]]) -> None:
@@ -70,7 +76,9 @@ def export_runs(directory: pathlib.Path) -> None:
     print(*export.export_runs(directory), sep="\n")
 
 
-def _report(runs: Sequence[run_directory.Run], directory: pathlib.Path) -> None:
-    main = reporting.report(runs, directory)[0]
+def _report(
+    runs: Sequence[run_directory.Run], directory: pathlib.Path, given: Mapping[str, list[Any]]
+) -> None:
+    main = reporting.report(runs, directory, given)[0]
     print(f"\n{main.title}\n\n{main.table}\n\nFigure: {main.figure}")
     print(f"Report: {directory / reporting.PAGE}")

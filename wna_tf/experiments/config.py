@@ -4,8 +4,9 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
@@ -13,6 +14,7 @@ STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 _LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
 # Keras goes through a network by recursion, three layers a block, and Python ends it at 1,000.
 _MOST_BLOCKS = 256
+_LONGEST_RANGE = 1000
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -22,9 +24,10 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
         default: Its default; a field whose default is None may stay None.
         help: One line.
         **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum`,
-            `maximum` (of integers) and `above` (bounds, the last exclusive), `choices`, `grid`
-            (whether a comma list of values makes a grid of runs), `many` (whether the value is a
-            tuple, which may be empty if the default is), `most` (how many values it may have).
+            `maximum` and `above` (bounds, the last exclusive), `choices`, `lower` (whether a name
+            is the same in lower case), `grid` (whether a comma list of values, or of ranges of
+            integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
+            empty if the default is), `most` (how many values it may have).
     """
     metadata.setdefault("kind", type(default))
     if metadata["kind"] is int:
@@ -59,9 +62,9 @@ class Config:
     data_limit: int | None = _option(
         None, "number of examples to train on", kind=int, minimum=1, grid=True
     )
-    model: str = _option("mlp", "network")
+    model: str = _option("mlp", "network", grid=True)
     width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
-    depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS)
+    depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS, grid=True)
     strides: tuple[int, ...] = _option(
         (1, 2, 2),
         "stride of each block of a cnn",
@@ -82,8 +85,11 @@ class Config:
         choices=("moving", "batch"),
     )
     synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
-    optimizer: str = _option("sgd", "optimizer", choices=("sgd", "adam"))
+    optimizer: str = _option("sgd", "optimizer of Keras", lower=True)
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
+    momentum: float = _option(
+        0.0, "momentum; 0 is the optimizer's own default", minimum=0, maximum=1, grid=True
+    )
     loss: str = _option("mse", "loss, by its Keras name")
     ridge: float = _option(
         0.0, "ridge term: this times the last kernel is added to its update", minimum=0, grid=True
@@ -173,8 +179,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
 
     Args:
         field: A field of `Config` or `Setup`.
-        text: One value, or a comma list of values if the field takes one; "" is None, or ()
-            if the default is.
+        text: One value, or a comma list of values if the field takes one, in which 0-4 stands for
+            five integers if it makes a grid; "" is None, or () if the default is.
 
     Returns:
         The field's values: more than one for a grid.
@@ -182,16 +188,34 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
     Raises:
         ValueError: If a value cannot be parsed.
     """
-    kind, is_list = field.metadata["kind"], {"many", "grid"} & set(field.metadata)
+    is_list = {"many", "grid"} & set(field.metadata)
     if text == "" and field.default in (None, ()):
         return [field.default]
     try:
-        values = [kind(part) for part in (text.split(",") if is_list else [text])]
+        parts = [_span(field, part) for part in (text.split(",") if is_list else [text])]
     except ValueError:
+        ranges = f", or a range of at most {_LONGEST_RANGE} as 0-4" * _has_ranges(field)
         raise ValueError(
-            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={text!r}"
+            f"Expected {field.name} to be {_describe(field)}{ranges}. "
+            f"Received: {field.name}={text!r}"
         ) from None
+    values = [value for part in parts for value in part]
     return [tuple(values)] if field.metadata.get("many") else values
+
+
+def _has_ranges(field: dataclasses.Field) -> bool:
+    return field.metadata["kind"] is int and "grid" in field.metadata
+
+
+def _span(field: dataclasses.Field, text: str) -> Sequence[Any]:
+    """Returns the value that a text stands for, or the integers of a range, both ends included."""
+    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not ends or not _has_ranges(field):
+        return [field.metadata["kind"](text)]
+    span = range(int(ends[1]), int(ends[2]) + 1)
+    if not 1 <= span.stop - span.start <= _LONGEST_RANGE:  # Its len() may be too large to tell.
+        raise ValueError
+    return span
 
 
 def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
@@ -211,14 +235,19 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
 
 
 def _check_fields(choices: Config | Setup) -> None:
-    """Raises a ValueError unless every field has a value as it declares; whole rates are floats."""
+    """Raises a ValueError unless every field has a value as it declares.
+
+    Values that mean the same become the same: equal configurations have equal records.
+    """
     for field in dataclasses.fields(choices):
         value = getattr(choices, field.name)
         if not (value is None and field.default is None):
             values = value if field.metadata.get("many") else (value,)
             _check(field, value, values)
-            if field.metadata["kind"] is float:  # Equal configurations have equal records.
+            if field.metadata["kind"] is float:
                 object.__setattr__(choices, field.name, float(value))
+            if field.metadata.get("lower"):
+                object.__setattr__(choices, field.name, value.lower())
 
 
 def _describe(field: dataclasses.Field) -> str:

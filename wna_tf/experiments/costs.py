@@ -7,17 +7,25 @@ of those that products make over kernels, and of starting operations. The rates 
 what is under way in the largest block, and of the weights.
 """
 
-import itertools
+import dataclasses
+import functools
+import inspect
 import math
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
-from wna_tf import datasets, rules
+from wna_tf import datasets, models, rules
 from wna_tf.experiments import build
 from wna_tf.experiments.config import Config
+from wna_tf.graph.operators import Activation, Affine, Local, Normalization
+from wna_tf.graph.program import Program
+from wna_tf.graph.recurrence import Recurrence
+from wna_tf.graph.tracing import trace
 from wna_tf.layers.normalization import normalize
 
 _FLOAT = 4  # Bytes.
@@ -43,13 +51,19 @@ class Block(NamedTuple):
         fan_in: Inputs of one unit.
         units: Outputs at each position.
         is_hidden: Whether normalization or activation follow.
+        normalizes: Whether a normalization follows.
+        takes_inputs: Whether nothing below it learns, so that it is sent neither delta nor tangent.
+        is_last: Whether no other block is between it and an output.
         turns: Turns of its loop over time, if it is a recurrence.
     """
 
     positions: int
     fan_in: int
     units: int
-    is_hidden: bool = True
+    is_hidden: bool = False
+    normalizes: bool = False
+    takes_inputs: bool = False
+    is_last: bool = False
     turns: int = 1
 
     @property
@@ -118,27 +132,78 @@ def blocks(config: Config, input_shape: Sequence[int], num_outputs: int) -> list
         config: The configuration.
         input_shape: Shape of one example.
         num_outputs: Number of outputs; of each time step, in sequences.
+
+    Raises:
+        ValueError: If the configuration does not make such a network.
     """
-    width = config.width
-    if config.model == "cnn":
-        height, breadth, fan_in = input_shape
-        made = []
-        for stride in config.strides:
-            height, breadth = math.ceil(height / stride), math.ceil(breadth / stride)
-            made.append(Block(height * breadth, 9 * fan_in, width))
-            fan_in = width
-        return [*made, Block(1, width, num_outputs, is_hidden=False)]
-    if config.model == "rnn":
-        time_steps, features = input_shape
-        return [
-            Block(time_steps, features, width, is_hidden=False),
-            Block(time_steps, width, width, turns=time_steps),
-            Block(time_steps, width, num_outputs, is_hidden=False),
-        ]
-    depth = config.depth if config.model == "mlp" else 1
-    sizes = [math.prod(input_shape), *[width] * depth]
-    hidden = [Block(1, *pair) for pair in itertools.pairwise(sizes)]
-    return [*hidden, Block(1, sizes[-1], num_outputs, is_hidden=False)]
+    taken = inspect.signature(models.get(config.model)).parameters
+    fields = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name in taken
+    }
+    same = Config(model=config.model, **fields)
+    return list(_read_blocks(same, tuple(input_shape), num_outputs))
+
+
+@functools.cache
+def _read_blocks(
+    config: Config, input_shape: tuple[int, ...], num_outputs: int
+) -> tuple[Block, ...]:
+    def read() -> tuple[Block, ...]:
+        with keras.StatelessScope(initialize_variables=False):  # Wide weights fill the memory.
+            return tuple(read_blocks(trace(build.network(config, input_shape, num_outputs))))
+
+    # Keras would make these weights with the next network of the same thread.
+    with futures.ThreadPoolExecutor(1) as other:
+        return other.submit(read).result()
+
+
+def read_blocks(program: Program) -> list[Block]:
+    """Returns the blocks of a network.
+
+    Args:
+        program: The network. What every output takes is counted at its fan-in: for a transposed
+            convolution with strides that is more than it computes.
+
+    Raises:
+        ValueError: If a shape, that of the batch excepted, is not known.
+    """
+    return [_read_block(program, step) for step in program.affine_maps]
+
+
+def _read_block(program: Program, step: Affine) -> Block:
+    _, *shape = program.shapes[step.outputs[0].index]
+    if None in shape:
+        raise ValueError(
+            "Expected a network whose sizes are known, but for the batch. "
+            f"Received: {shape} of {step.name!r}"
+        )
+    size = math.prod(step.kernel.shape)
+    fan_in = size // step.kernel.shape[-1] if step.is_product else step.fan_in
+    units, is_recurrence = size // fan_in, isinstance(step, Recurrence)
+    following = _following(program, step)
+    return Block(
+        shape[0] if is_recurrence else math.prod(shape) // units,
+        fan_in,
+        units,
+        is_hidden=is_recurrence or bool(following),
+        normalizes=any(isinstance(local, Normalization) for local in following),
+        takes_inputs=program.above_weights.isdisjoint(step.inputs),
+        is_last=step in program.last_affine_maps,
+        turns=shape[0] if is_recurrence else 1,
+    )
+
+
+def _following(program: Program, step: Affine) -> list[Local]:
+    """Returns the normalizations and activations that an affine map's output goes through."""
+    following, (value,) = [], step.outputs
+    while True:
+        users = [user for user in program.maps if value in user.inputs]
+        if len(users) != 1 or not isinstance(users[0], Normalization | Activation):
+            return following
+        following += users
+        (value,) = users[0].outputs
 
 
 def passes(rule: str | dict | rules.Rule) -> Passes:
@@ -150,24 +215,22 @@ def passes(rule: str | dict | rules.Rule) -> Passes:
     return Passes(networks + tangents, name not in ("none", "direct"), name != "none")
 
 
-def cost(
-    rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: int, normalized: bool
-) -> Cost:
+def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: int) -> Cost:
     """Returns what a step of a rule costs.
 
     Args:
         rule: The rule.
         network: Its blocks.
         batch_size: Examples a step, on one replica.
-        normalized: Whether hidden blocks normalize.
     """
     work = passes(rule)
     is_linearized = work.forward > 2
     hidden = [block for block in network if block.is_hidden]
     products, kernels, starts = 0, 0.0, _STEP
-    for index, block in enumerate(network):
-        forward = work.forward - (is_linearized and index == 0)  # Inputs have no tangent.
-        carried, learned = work.carried and index > 0, work.learned or index == len(network) - 1
+    for block in network:
+        forward = work.forward - (is_linearized and block.takes_inputs)
+        carried = work.carried and not block.takes_inputs
+        learned = work.learned or block.is_last
         products += (forward + carried + learned) * block.multiplications
         passes_over = _KERNEL * forward + _KERNEL_BACK * carried
         kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
@@ -179,7 +242,10 @@ def cost(
     networks = work.forward - tangents
     back = work.learned + is_linearized
     activity = sum(block.activity for block in hidden)
-    over = networks * _FORWARD[normalized] + back * _BACK[normalized]
+    over = sum(
+        block.activity * (networks * _FORWARD[block.normalizes] + back * _BACK[block.normalizes])
+        for block in hidden
+    )
     kept = len({rules.get(rule).derivative, rules.get(rule).activity}) if work.learned else 0
     # Beside what is kept, the peak holds what is under way in the largest block: two tensors, one
     # of each network that is not kept, one of the reverse pass, two of each tangent.
@@ -187,11 +253,13 @@ def cost(
     largest = max((block.activity for block in hidden), default=0)
     weights = sum(block.fan_in * block.units for block in network)
     if rules.get(rule).feedback.name == "direct":
-        weights += activity * network[-1].units // 4  # Its projections, which nothing learns.
-    tensors = batch_size * ((1 + normalized) * kept * activity + under_way * largest) + 4 * weights
+        outputs = sum(block.units for block in network if block.is_last)
+        weights += activity * outputs // 4  # Its projections, which nothing learns.
+    stored = kept * sum((1 + block.normalizes) * block.activity for block in hidden)
+    tensors = batch_size * (stored + under_way * largest) + 4 * weights
     return Cost(
         2 * batch_size * products,
-        _FLOAT * batch_size * activity * over,
+        _FLOAT * batch_size * over,
         kernels,
         starts,
         int(_FLOAT * tensors + _GRAPHS),
@@ -202,11 +270,10 @@ def seconds(
     rule: str | dict | rules.Rule,
     network: Sequence[Block],
     batch_size: int,
-    normalized: bool,
     machine: Machine,
 ) -> float:
     """Returns the seconds that a step of a rule takes on a machine; arguments as of `cost`."""
-    costs = cost(rule, network, batch_size, normalized)
+    costs = cost(rule, network, batch_size)
     width = min((block.units for block in network if block.is_hidden), default=machine.narrow)
     slower = 1 + machine.narrow / width
     return (
@@ -223,7 +290,7 @@ def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
         return None
     input_shape, target_shape = shapes
     network = blocks(config, input_shape, target_shape[-1])
-    given = config.rule, network, config.batch_size, build.normalizes(config)
+    given = config.rule, network, config.batch_size
     return seconds(*given, machine), cost(*given).memory
 
 

@@ -79,7 +79,7 @@ def get(name: str) -> Executor:
         )
     if name != "local" and importlib.util.find_spec(name) is None:
         raise ValueError(
-            f"Expected the package {name} for executor={name!r}: pip install 'wna_tf[{name}]'. "
+            f"Expected the package {name} for executor={name!r}: pip install {name}. "
             "Received: it is not installed"
         )
     return _EXECUTORS[name]

@@ -100,8 +100,8 @@ def sweep(
 
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
-    """Prepares the first run, and a cache for the first that has one."""
-    tried = [configs[0]]
+    """Prepares the first run of each model, and a cache for the first that has one."""
+    tried = list({config.model: config for config in reversed(configs)}.values())[::-1]
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
     for config in dict.fromkeys(tried):

@@ -26,7 +26,7 @@ class Remembered(NamedTuple):
     Attributes:
         inputs: Inputs, [batch, ...].
         outputs: Outputs of affine maps at the initial weights, [batch, ...], by the keys of
-            `Learner.affine_maps`.
+            `Learner.maps_by_key`.
     """
 
     inputs: Any

@@ -117,20 +117,21 @@ def summarize(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple, Cel
         for column in zip(*groups, strict=True)
     ]
 
-    def cell(group: list[Record]) -> Cell:
-        values = [record.value for record in group if record.value is not None]
-        return Cell(
-            statistics.fmean(values) if values else float("nan"),
-            statistics.stdev(values) if len(values) > 1 else group[0].error,
-            len(values),
-            len(group) - len(values),
-            group[0].chance,
-        )
-
     def place(point: tuple) -> list[int]:
         return [rank[value] for rank, value in zip(ranks, point, strict=True)]
 
-    return {point: cell(groups[point]) for point in sorted(groups, key=place)}
+    return {point: _summarize(groups[point]) for point in sorted(groups, key=place)}
+
+
+def _summarize(group: Sequence[Record]) -> Cell:
+    values = [record.value for record in group if record.value is not None]
+    return Cell(
+        mean=statistics.fmean(values) if values else float("nan"),
+        deviation=statistics.stdev(values) if len(values) > 1 else group[0].error,
+        count=len(values),
+        diverged=len(group) - len(values),
+        chance=group[0].chance,
+    )
 
 
 def arrange(
@@ -164,9 +165,14 @@ def arrange(
         count = len(set(zip(*(values[name] for name in [*lines, key]), strict=True)))
         is_name = not all(map(fields.is_number, values[key]))
         fits = not line and count <= most and (is_name or not lines)
-        (lines if fits else panels).append(key)
-    if not lines:
-        lines = [panels.pop(0)] if panels and not line else list(line or values)[:1]
+        if fits:
+            lines.append(key)
+        else:
+            panels.append(key)
+    if not lines and panels and not line:
+        lines = [panels.pop(0)]
+    elif not lines:
+        lines = list(line or values)[:1]
     return (*panels, *(key for key in panel if key in differ)), tuple(lines)
 
 

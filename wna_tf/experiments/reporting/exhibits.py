@@ -4,7 +4,7 @@ import collections
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wna_tf.experiments import run_directory
@@ -39,7 +39,8 @@ def study(runs: Sequence[run_directory.Run], varying: fields.Varying) -> Iterato
     yield from _against(axes, name, measure.label, about, _results(runs, names), measure)
     if RATE in numbers and len(numbers) > 1:
         runs = best(runs, names)
-        names, numbers = ([key for key in keys if key != RATE] for keys in (names, numbers))
+        names = [key for key in names if key != RATE]
+        numbers = [key for key in numbers if key != RATE]
         head = f"{measure.label}, best over learning rates,"
         records = _results(runs, names)
         yield from _against(numbers, f"{name}_best", head, about, records, measure)
@@ -66,23 +67,19 @@ def best(runs: Sequence[run_directory.Run], names: Sequence[str]) -> list[run_di
     """
     others = [name for name in names if name != RATE]
     sign = 1 if measures.main(runs[0]).endswith("accuracy") else -1
-    winners: dict = {}
+    scores: dict[tuple, dict[float, tuple[float, float]]] = collections.defaultdict(dict)
     for (*other, rate), cell in summarize(_results(runs, names), [*others, RATE]).items():
-        score = (-cell.diverged, sign * cell.mean if cell.count else -math.inf)
-        if tuple(other) not in winners or score > winners[tuple(other)][0]:
-            winners[tuple(other)] = score, rate
+        mean = sign * cell.mean if cell.count else -math.inf
+        scores[tuple(other)][rate] = (-cell.diverged, mean)
+    rates = {other: max(by_rate, key=by_rate.__getitem__) for other, by_rate in scores.items()}
     return [
-        run
-        for run in runs
-        if winners[tuple(run.config[name] for name in others)][1] == run.config[RATE]
+        run for run in runs if run.config[RATE] == rates[tuple(run.config[name] for name in others)]
     ]
 
 
 def curves(runs: Sequence[run_directory.Run], names: Sequence[str], about: str) -> Iterator[Chart]:
     """Makes the curves of every metric over epochs, of training beside validation."""
-    for name in filter(_is_metric(runs), _columns(runs)):
-        if name.startswith("val_"):
-            continue
+    for name in _metrics(runs):
         records = [
             record._replace(chance=measures.chance(run, name, series))
             for series, column in (("train", name), ("validation", f"val_{name}"))
@@ -109,34 +106,26 @@ def diagnostics(
     A column is `name` or `name/block`. `name_error` is its standard error, and `name_shuffled`
     a control that is drawn beside it.
     """
-    columns = itertools.filterfalse(_is_metric(runs), _columns(runs))
+    metrics = _metrics(runs)
     blocks = collections.defaultdict(list)
-    for column in columns:
-        head, _, block = column.partition("/")
-        blocks[head].append(block)
+    for column in _columns(runs):
+        if column.removeprefix("val_") not in metrics:
+            head, _, block = column.partition("/")
+            blocks[head].append(block)
     attached = {f"{head}_{end}" for head in blocks for end in ("error", CONTROL)}
     for head in [head for head in blocks if head not in attached]:
-        tracks = [
-            (run, _track(run, f"{column}/{block}" if block else column, keys))
-            for column, series in ((head, MEASURED), (f"{head}_{CONTROL}", CONTROL))
-            for block in blocks.get(column, ())
-            for run in runs
-            for keys in [_keys(run, names) | {_BLOCK: block, _SERIES: series}]
-        ]
+        tracks = []
+        for column, series in ((head, MEASURED), (f"{head}_{CONTROL}", CONTROL)):
+            for block in blocks.get(column, ()):
+                name = f"{column}/{block}" if block else column
+                of_block = {_BLOCK: block, _SERIES: series}
+                tracks += [(run, _track(run, name, _keys(run, names) | of_block)) for run in runs]
         line = (_BLOCK, _SERIES) if len(blocks[head]) > 1 else ()
         measure = measures.measure(head)
         records = [record for _, track in tracks for record in track]
         title = f"{_capital(measure.label)} over epochs{about}"
         yield from charts(head, title, records, _EPOCH, measure, most=MOST_CURVES, line=line)
-        last = [
-            record if measures.status(run) == "finished" else record._replace(value=None)
-            for run, track in tracks
-            for record in track[-1:]
-        ]
-        last = [
-            record._replace(keys={k: v for k, v in record.keys.items() if k != _EPOCH})
-            for record in last
-        ]
+        last = [_result(run, track[-1]) for run, track in tracks if track]
         label = f"last {measure.label}"
         yield from _against(numbers, f"{head}_last", label, about, last, measure, line)
 
@@ -176,11 +165,21 @@ def _results(runs: Sequence[run_directory.Run], names: Sequence[str]) -> list[Re
     return [
         Record(
             _keys(run, names),
-            run.result[main] if measures.status(run) == "finished" else None,
+            run.result[main] if _is_finished(run) else None,
             chance=measures.chance(run, *measures.MAIN[main]),
         )
         for run in runs
     ]
+
+
+def _result(run: run_directory.Run, last: Record) -> Record:
+    """Returns the last record of a run's history as a result, of which a diverged run has none."""
+    keys = {key: value for key, value in last.keys.items() if key != _EPOCH}
+    return last._replace(keys=keys, value=last.value if _is_finished(run) else None)
+
+
+def _is_finished(run: run_directory.Run) -> bool:
+    return measures.status(run) == "finished"
 
 
 def _track(run: run_directory.Run, column: str, keys: dict[str, Any]) -> list[Record]:
@@ -209,11 +208,15 @@ def _columns(runs: Sequence[run_directory.Run]) -> list[str]:
     return [column for column in columns if column not in (_EPOCH, "seconds")]
 
 
-def _is_metric(runs: Sequence[run_directory.Run]) -> Callable[[str], bool]:
-    """Returns whether a column is a metric: those that Keras names, or validation has too."""
-    columns = set(_columns(runs))
-    stems = {"loss", "accuracy"} | {name for name in columns if f"val_{name}" in columns}
-    return lambda column: column.removeprefix("val_") in stems
+def _metrics(runs: Sequence[run_directory.Run]) -> list[str]:
+    """Returns the metrics: loss, accuracy, and those of which there are validation's too."""
+    columns = _columns(runs)
+    stems = dict.fromkeys(column.removeprefix("val_") for column in columns)
+    return [
+        name
+        for name in stems
+        if name in ("loss", "accuracy") or (name in columns and f"val_{name}" in columns)
+    ]
 
 
 def _about(runs: Sequence[run_directory.Run]) -> str:

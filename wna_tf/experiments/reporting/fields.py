@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.config import Config
 
-# Names of axes, with units. The order is that in which fields make exhibits.
+# Names of axes, with units.
 AXES = {
     "width": "width (units or channels a block)",
     "learning_rate": "learning rate",
@@ -25,11 +25,14 @@ AXES = {
 SEED = "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
 _SILENT = {SEED, "data_dir", "diagnostics"}
+_DEFAULTS = Config().to_dict()
 
 
 def text(value: Any) -> str:
     """Returns a value of a field as text."""
-    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def axis(name: str) -> str:
@@ -55,27 +58,56 @@ def ordered(values: Iterable[Any]) -> list[Any]:
     return sorted(distinct) if all(map(is_number, distinct)) else distinct
 
 
+def select(
+    runs: Sequence[run_directory.Run], given: Mapping[str, Sequence[Any]]
+) -> list[run_directory.Run]:
+    """Returns the runs that have one of the values given, in every field given.
+
+    Args:
+        runs: Runs; a field that one lacks, which is older than the field, has its default.
+        given: Values by field.
+
+    Raises:
+        ValueError: If a field is unknown.
+    """
+    if unknown := sorted(set(given) - set(_DEFAULTS)):
+        raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
+    wanted = {name: list(map(_plain, values)) for name, values in given.items()}
+    return [
+        run
+        for run in runs
+        if all(
+            _plain(run.config.get(name, _DEFAULTS[name])) in values
+            for name, values in wanted.items()
+        )
+    ]
+
+
+def describe(given: Mapping[str, Sequence[Any]]) -> str:
+    """Returns what `select` is given as text: "rule=backprop or readout, width=8"."""
+    return ", ".join(
+        f"{name}={' or '.join(text(_plain(value)) for value in values)}"
+        for name, values in given.items()
+    )
+
+
 def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
     """Returns runs in a fixed order, whose configurations all have the same fields.
 
     A field that a run lacks, which is older than the field, has its default. A run on all
     training examples has their number for its limit, if others have one. Lists become text.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     names = dict.fromkeys(name for run in runs for name in run.config)
     is_limited = any(run.config.get("data_limit") is not None for run in runs)
     known = [run.result.get("examples", {}).get("train") for run in runs]
     sizes = [size for size in known if size is not None]
 
     def config(run: run_directory.Run) -> dict[str, Any]:
-        values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}
+        values = {name: run.config.get(name, _DEFAULTS.get(name)) for name in [*_DEFAULTS, *names]}
         if is_limited and values["data_limit"] is None:
             own = run.result.get("examples", {})  # A run that failed does not say.
             values["data_limit"] = own.get("train", max(sizes, default=None))
-        return {
-            name: ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-            for name, value in values.items()
-        }
+        return {name: _plain(value) for name, value in values.items()}
 
     def rank(run: run_directory.Run) -> list:
         # Backpropagation, with which every rule is compared, comes first.
@@ -85,6 +117,11 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
         ]
 
     return sorted((dataclasses.replace(run, config=config(run)) for run in runs), key=rank)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value of a field, a list of them as text."""
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 class Varying(NamedTuple):
@@ -110,13 +147,12 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> Varying:
     values = {name: [config[name] for config in configs] for name in configs[0]}
     counts = {name: len(set(column)) for name, column in values.items()}
     numeric = {name for name, column in values.items() if all(map(is_number, column))}
-    place = {name: index for index, name in enumerate([*AXES, *values])}
-    candidates = sorted(
-        (name for name in values if counts[name] > 1 and name != "rule" and name not in _SILENT),
-        key=lambda name: (name in numeric, -counts[name] * (name not in numeric), place[name]),
-    )
+    differ = [name for name in values if counts[name] > 1 and name not in {"rule", *_SILENT}]
+    # A field that follows another one comes after it: those with the most values are first.
+    words = [name for name in differ if name not in numeric]
+    words.sort(key=counts.__getitem__, reverse=True)
     names, followers = ["rule"], {}
-    for name in candidates:
+    for name in [*words, *(name for name in differ if name in numeric)]:
         leader = next(
             (x for x in names if len(set(zip(values[x], values[name], strict=True))) == counts[x]),
             None,

@@ -57,9 +57,14 @@ def chance(run: run_directory.Run, metric: str, series: str) -> float | None:
     return levels.get(f"{series}_{metric}", levels.get(metric))
 
 
+def has_failed(run: run_directory.Run) -> bool:
+    """Returns whether all that a run has for a result is why it failed."""
+    return run.result.keys() == {"error"}
+
+
 def status(run: run_directory.Run) -> str:
     """Returns "finished", "diverged", or "failed: " and why."""
-    if "error" in run.result:
+    if has_failed(run):
         return f"failed: {run.result['error']}"
     # The accuracy of a network whose outputs are not numbers is a number all the same.
     losses = [value for name, value in run.result.items() if name.endswith("loss")]

@@ -1,6 +1,7 @@
 """The page of a report: one HTML file that needs no other."""
 
 import base64
+import collections
 import html
 import pathlib
 from collections.abc import Sequence
@@ -46,7 +47,10 @@ _OUTCOMES = (
 
 
 def render(
-    exhibits: Sequence[Exhibit], runs: Sequence[run_directory.Run], varying: fields.Varying
+    exhibits: Sequence[Exhibit],
+    runs: Sequence[run_directory.Run],
+    varying: fields.Varying,
+    asked: str = "",
 ) -> str:
     """Returns the page: every exhibit, the runs, and the configuration that they share.
 
@@ -54,12 +58,12 @@ def render(
         exhibits: The exhibits, whose figures (.svg) the page takes in.
         runs: All runs, those that failed among them.
         varying: The fields that vary.
+        asked: What all these runs were chosen for having; "" if they were not chosen.
     """
-    counts: dict[str, int] = {}
-    for run in runs:
-        kind = measures.status(run).split(":")[0]
-        counts[kind] = counts.get(kind, 0) + 1
+    counts = collections.Counter(measures.status(run).split(":")[0] for run in runs)
     summary = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    if asked:
+        summary += f"; only runs with {html.escape(asked)}"
     followers = "".join(
         f"<p>{html.escape(name)} differs as {html.escape(leader)} does.</p>\n"
         for name, leader in varying.followers.items()
@@ -106,7 +110,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     is_open = "" if len(rows) > _MANY_ROWS else " open"
     return (
         f"<details{is_open}><summary>Table ({len(rows) - 1} rows)</summary>\n"
-        f"{tables.markup(rows)}\n</details>"
+        f"{tables.html_table(rows)}\n</details>"
     )
 
 
@@ -121,7 +125,7 @@ def _run_rows(runs: Sequence[run_directory.Run], varying: fields.Varying) -> lis
 
     rows = [
         [
-            *(fields.text(run.config.get(name, "-")) for name in names),
+            *(fields.text(run.config[name]) for name in names),
             *(number(run, name) for name in outcomes),
             measures.status(run),
             run.directory.name,
@@ -133,6 +137,6 @@ def _run_rows(runs: Sequence[run_directory.Run], varying: fields.Varying) -> lis
 
 
 def _shared_rows(runs: Sequence[run_directory.Run]) -> list[list[str]]:
-    known = [run.config for run in runs if run.config]
-    shared = [name for name in known[0] if len({config[name] for config in known}) == 1]
-    return [["field", "value"], *([name, fields.text(known[0][name])] for name in shared)]
+    first = runs[0].config
+    shared = [name for name in first if len({run.config[name] for run in runs}) == 1]
+    return [["field", "value"], *([name, fields.text(first[name])] for name in shared)]

@@ -57,7 +57,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]])
 
 
-def markup(rows: Sequence[Sequence[str]]) -> str:
+def html_table(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows, the first of them the head, as an HTML table."""
 
     def row(cells: Sequence[str], tag: str) -> str:

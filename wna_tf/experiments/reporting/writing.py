@@ -1,8 +1,9 @@
-"""The report of runs: every exhibit's files, and the page."""
+"""Writes the report of runs: every exhibit's files, and the page."""
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from wna_tf import files
 from wna_tf.experiments import run_directory
@@ -13,39 +14,53 @@ FOLDER = "report"
 _FORMS = (".csv", ".md", ".png", ".svg")
 
 
-def report(runs: Sequence[run_directory.Run], directory: pathlib.Path) -> list[Exhibit]:
+def report(
+    runs: Sequence[run_directory.Run],
+    directory: pathlib.Path,
+    given: Mapping[str, Sequence[Any]] | None = None,
+) -> list[Exhibit]:
     """Makes tables and figures of what varies between runs, and a page of them all.
+
+    `report(read_runs(directory), directory)` is of all that is there.
 
     Args:
         runs: Finished runs.
         directory: Where `report.html` and the folder `report/` are written: for each exhibit
             a table (.md), its numbers (.csv) and a figure (.png, .svg). Runs in it that failed
             are listed on the page.
+        given: Values by field of a configuration: of all these runs, those that have one of them
+            in every such field are shown, and the page says so.
 
     Returns:
         The exhibits; the first shows the main result.
 
     Raises:
-        ValueError: If there is no run, or something else in the place of the report.
+        ValueError: If no finished run is left, a field is unknown, or something else is in the
+            place of the report.
     """
-    if not runs:
-        raise ValueError(f"Expected a finished run to report. Received: {directory}")
+    given = given or {}
+    asked = fields.describe(given)
+    selected = fields.select(runs, given)
+    if not selected:
+        received = f"{directory}, with {asked}" if asked else directory
+        raise ValueError(f"Expected a finished run to report. Received: {received}")
     check_own(directory)
-    failed = _failed(directory)
-    known = fields.complete([*runs, *failed])
-    finished = [run for run in known if run.result.keys() != {"error"}]
+    known = fields.complete([*selected, *fields.select(_failed(directory), given)])
+    finished = [run for run in known if not measures.has_failed(run)]
     varying = fields.varying([run.config for run in known])
     made = []
     with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
-        for name in sorted({measures.main(run) for run in finished}, key=[*measures.MAIN].index):
+        for name in measures.MAIN:
             own = [run for run in finished if measures.main(run) == name]
+            if not own:
+                continue
             for chart in exhibits.study(own, varying):
                 if len(own) < len(finished) and not chart.name.startswith(name):
                     chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
                 made.append(_write(chart, beside, directory / FOLDER))
     with files.replacing(directory / page.PAGE) as beside:
-        beside.write_text(page.render(made, known, varying))
+        beside.write_text(page.render(made, known, varying, asked))
     return made
 
 

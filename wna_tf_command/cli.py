@@ -1,0 +1,109 @@
+"""The command line: flags from `Config`, and what is done by `--mode`."""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from wna_tf import files
+from wna_tf.experiments import build, commands, config, evaluation, executors
+from wna_tf_command import flagfiles
+from wna_tf_command.terminal import interruptible
+
+FIELDS = dataclasses.fields(config.Config)
+SETUP = dataclasses.fields(config.Setup)
+FLAGS = flags.FLAGS
+flags.DEFINE_bool("help", False, "show this help", short_name="h")
+flags.DEFINE_enum("mode", "train", ["train", "report", "evaluate", "export"], "what to do")
+flags.DEFINE_enum("split", "test", evaluation.SPLITS, "examples to evaluate on")
+flags.DEFINE_string(
+    "run_dir", "checkpoints/runs", "directory of runs, or a run to evaluate or export"
+)
+flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
+flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
+CHOICES = build.choices()
+for field in (*FIELDS, *SETUP):
+    define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
+    default, text = field.default, field.metadata["help"]
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if choices := field.metadata.get("choices") or CHOICES.get(field.name):
+        text += f": {', '.join(choices)}"
+    if "grid" in field.metadata:
+        text += "; a comma list makes a grid"
+    define(
+        field.name,
+        default if define is flags.DEFINE_bool or default is None else str(default),
+        text,
+    )
+
+
+def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
+    """Returns the values of each field, as the flags say."""
+    texts = {field: FLAGS[field.name].value for field in fields}
+    return {
+        field.name: [text] if isinstance(text, bool) else config.parse(field, text or "")
+        for field, text in texts.items()
+    }
+
+
+def describe(program: str) -> str:
+    """Returns the help: what the program does, its flags and the flagfiles that have a name."""
+    _, _, described = FLAGS.module_help(__name__).lstrip().partition("\n")
+    named = flags.text_wrap(", ".join(flagfiles.names()), indent="  ")
+    return (
+        f"{program} trains networks by learning rules, and reports, evaluates and exports runs.\n\n"
+        f"  {program} --flagfile=digits_width --epochs=3\n\n"
+        f"Flags, of which a later one overrides an earlier one:\n\n{described}\n\n"
+        f"--flagfile=NAME stands for the flags of a file: a path, or one of\n\n{named}"
+    )
+
+
+def execute(directory: pathlib.Path) -> int | None:
+    """Does what the flags say, and returns the status of the process."""
+    if FLAGS.mode == "export":
+        return commands.export_runs(directory)
+    given = {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
+    if FLAGS.mode == "report":
+        return commands.report(directory, given)
+    if FLAGS.mode == "evaluate":
+        return commands.evaluate(directory, FLAGS.split, given)
+    configs = config.expand(grid(FIELDS))
+    setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
+    if FLAGS.dry_run:
+        return commands.plan(configs, directory, setup)
+    return commands.train(configs, directory, FLAGS.executor, setup)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Parses the flags and does what they say.
+
+    A mistake ends with one line and status 2, an interruption with one line and 130 or 143.
+    """
+    program, *words = argv
+    try:
+        leftover = FLAGS([program, *flagfiles.expand(words)])[1:]
+        if FLAGS.help:
+            print(describe(pathlib.Path(program).name))
+            return
+        if leftover:
+            raise ValueError(
+                f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
+            )
+        goes_on = "the same command goes on with what is not finished"
+        begins = "nothing is left half-written, the same command begins anew"
+        with interruptible(goes_on if FLAGS.mode == "train" else begins):
+            status = execute(files.expand(FLAGS.run_dir))
+    except (ValueError, OSError, flags.Error) as error:
+        logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
+        print(" ".join(str(error).split()), file=sys.stderr)
+        status = 2
+    if status:
+        sys.exit(status)
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    run(sys.argv)
