@@ -22,6 +22,7 @@ def make_network() -> keras.Model:
 
 
 def main() -> None:
+    """Trains the network by each rule, and prints its validation accuracy."""
     train, validation, _ = wna_tf.datasets.load("digits", batch_size=50)
     for rule in RULES:
         keras.utils.set_random_seed(0)

@@ -132,7 +132,7 @@ def make_directory(path: pathlib.Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror
+        reason = error.strerror or str(error)
     if not (path.is_dir() and os.access(path, os.W_OK)):
         raise OSError(f"Expected a directory that can be written to. Received: {path}: {reason}")
 

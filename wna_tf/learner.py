@@ -14,7 +14,7 @@ from wna_tf import linearize, losses, rules, saved_model
 from wna_tf.feedback.source import reseed
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
-from wna_tf.graph.operators import Affine
+from wna_tf.graph.operators import Affine, Map
 from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
@@ -202,7 +202,7 @@ class Learner(keras.Model):
                 f"Expected inputs that were remembered for this learner, with {', '.join(maps)}. "
                 f"Received: ones of another, with {', '.join(outputs)}"
             )
-        known = {maps[key]: output for key, output in outputs.items()}
+        known: dict[Map, tf.Tensor] = {maps[key]: output for key, output in outputs.items()}
         return Networks(
             program, program.standardize(inputs), current, initial, self._trained, known
         )

@@ -59,7 +59,7 @@ def _networks(model: keras.Model, x: Any) -> Networks:
     return Networks(program, program.standardize(x), weights, weights, trained)
 
 
-def _kernels(networks: Networks) -> dict[Affine, tf.Tensor]:
+def _kernels(networks: Networks) -> dict[Map, tf.Tensor]:
     """Returns the initial kernels, which carry deltas."""
     initial = networks.weights["initial"]
     return {step: initial[id(step.kernel)] for step in networks.program.affine_maps}
@@ -108,7 +108,8 @@ def _kernel_by_columns(first: Networks, second: Networks) -> tf.Tensor:
         walk = _walk_back(there, error)
         updates = reverse_mode.collect((step, updates) for step, _, updates in walk)
         tangents = {key: updates[key] for key in first.trained if key in updates}
-        (pushed,) = here["initial"].push(tangents)
+        (pushed,), (like,) = here["initial"].push(tangents), here["initial"].outputs
+        pushed = tf.zeros_like(like) if pushed is None else pushed
         return tf.reshape(pushed, [pushed.shape[0], -1])
 
     size = int(np.prod(output.shape))
@@ -139,19 +140,24 @@ class _Jacobians:
             if id(variable) == key
         ]
 
-    def factors(self, key: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the two factors of a variable's Jacobian, if products alone use it.
+    def factors(self, uses: Sequence[tuple[Affine, int]]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the two factors of a variable's Jacobian, which products alone use.
+
+        Args:
+            uses: What `uses` returns.
 
         Returns:
             What it multiplies, [examples, rows, fan_in], and the deltas, [examples, outputs, rows,
             units].
         """
         rows, deltas = [], []
-        for step, index in self.uses(key):
+        for step, index in uses:
             record = self.networks["initial"].records[step]
             products = [
                 step.as_rows(step.carry(record, delta, self.kernels[step])[1])
-                for (delta,) in self.received[step]
+                for received in self.received[step]
+                for delta in received
+                if delta is not None
             ]
             deltas.append(tf.cast(tf.stack(products, 1), step.kernel.dtype))
             presynaptic = tf.cast(step.rows(record), step.kernel.dtype)
@@ -201,8 +207,11 @@ def _kernel_by_variables(sides: list[_Jacobians]) -> tf.Tensor:
         uses = sides[0].uses(key)
         if not uses:
             continue
-        if all(isinstance(step, Affine) and step.is_product for step, _ in uses):
-            factors = [side.factors(key) for side in sides]
+        products = [
+            (step, index) for step, index in uses if isinstance(step, Affine) and step.is_product
+        ]
+        if len(products) == len(uses):
+            factors = [side.factors(products) for side in sides]
             parts.append(_multiply_factors(factors[0], factors[-1]))
         else:
             jacobians = [side.jacobian(key) for side in sides]

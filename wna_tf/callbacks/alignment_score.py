@@ -1,11 +1,15 @@
 """The alignment of the weights' change with the correlation of inputs weighted by errors."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from wna_tf import measures, rules
 from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
+from wna_tf.graph.operators import Affine
 
 
 class AlignmentScore(Diagnostic):
@@ -54,11 +58,12 @@ class AlignmentScore(Diagnostic):
         """All that training goes on from: the companion's weights and its optimizer's variables."""
         return [*self.companion, *self._optimizer.variables]
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if model is self._learner:
             return
-        self._learner, self._scores = model, {}
+        self._learner = model
+        self._scores: dict[Affine, Callable] = {}
         _, initial = model.weight_values()
         with model.distribute_strategy.scope():
             self._weights = {
@@ -73,17 +78,17 @@ class AlignmentScore(Diagnostic):
             self._optimizer.exclude_from_weight_decay(var_list=self.companion)
             self._optimizer.build(self.companion)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self._watch((*self.model.observers, self._follow))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         self._watch(tuple(other for other in self.model.observers if other != self._follow))
 
-    def _watch(self, observers):
+    def _watch(self, observers: Iterable[Callable]) -> None:
         self.model.observers = tuple(dict.fromkeys(observers))
         self.model.make_train_function(force=True)
 
-    def _follow(self, step):
+    def _follow(self, step: Any) -> None:
         """Updates the companion, in the graph of a training step."""
         learner = self.model
         networks = step.networks.anew()  # In the graph they are one.
@@ -108,10 +113,10 @@ class AlignmentScore(Diagnostic):
             if id(affine.kernel) in learned
         }
 
-    def measure(self):
+    def measure(self) -> dict[str, tf.Tensor]:
         current, initial = self.model.weight_values()
         names = self.model.program.affine_names
-        values = {}
+        values: dict[str, tf.Tensor] = {}
         for affine, shape in self._shapes.items():
             key, name = id(affine.kernel), names[affine]
             kernels = current[key], initial[key], tf.convert_to_tensor(self._weights[key])
@@ -122,8 +127,12 @@ class AlignmentScore(Diagnostic):
             values |= {f"{column}/{name}": value for column, value in columns}
         return values
 
-    def _compile_score(self, affine, shape, kernels):
-        def scores(trained, initial, companion):
+    def _compile_score(
+        self, affine: Affine, shape: Sequence[int | None], kernels: Sequence[tf.Tensor]
+    ) -> Callable:
+        def scores(
+            trained: tf.Tensor, initial: tf.Tensor, companion: tf.Tensor
+        ) -> list[measures.Score]:
             return [
                 measures.operator_alignment(
                     affine, shape, weights - initial, companion - initial, self.probes, self.seed

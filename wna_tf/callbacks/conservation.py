@@ -1,11 +1,13 @@
 """Quantities that learning conserves."""
 
+import keras
 import tensorflow as tf
 
 from wna_tf import measures
 from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Current
+from wna_tf.graph.forward_pass import Weights
 
 
 class Conservation(Diagnostic):
@@ -24,11 +26,11 @@ class Conservation(Diagnostic):
 
     columns = ("conservation",)
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._graph = compile_graph(self._measure)
 
-    def measure(self):
+    def measure(self) -> dict[str, tf.Tensor]:
         return self._graph()
 
     def _measure(self) -> dict[str, tf.Tensor]:
@@ -36,7 +38,7 @@ class Conservation(Diagnostic):
         names, own = program.affine_names, self.model.feedback_values()
         current, initial = self.model.weight_values()
 
-        def quantities(weights):
+        def quantities(weights: Weights) -> dict[str, tf.Tensor]:
             carriers = reverse_mode.carriers(program, feedback, own, weights, initial)
             return {
                 f"conservation/{names[lower]}_to_{names[upper]}": measures.conserved_quantity(

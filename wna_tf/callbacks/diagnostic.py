@@ -31,10 +31,10 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
     columns: ClassVar[tuple[str, ...]]
 
     @abc.abstractmethod
-    def measure(self) -> dict[str, float]:
+    def measure(self) -> dict[str, tf.Tensor]:
         """Returns the values at the current weights, by column."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
             values = {name: float(value) for name, value in self.measure().items()}
             logs |= {name: value for name, value in values.items() if math.isfinite(value)}
@@ -51,7 +51,7 @@ class BatchDiagnostic(Diagnostic):
     def __init__(self, x: Any = None, y: Any = None):
         super().__init__()
         self._batch = None if x is None else (x, y)
-        self._graph = None
+        self._graph: Callable | None = None
 
     def batch(self) -> tuple[Any, Any]:
         """Returns inputs and targets.
@@ -72,7 +72,7 @@ class BatchDiagnostic(Diagnostic):
             lambda leaf: leaf if leaf is None else tf.convert_to_tensor(leaf), self._batch
         )
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._graph = None
 
@@ -80,7 +80,7 @@ class BatchDiagnostic(Diagnostic):
     def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         """Returns the values on one batch, by column; called once, to write a graph."""
 
-    def measure(self):
+    def measure(self) -> dict[str, tf.Tensor]:
         batch = self.batch()
         if self._graph is None:
             self._graph = compile_graph(self.measure_batch, *batch)

@@ -17,24 +17,24 @@ class Divergence(keras.callbacks.Callback):
         found: The `"epoch"` (from 1) and `"step"` (from 1, over all epochs) of that loss, or None.
     """
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.found: dict[str, int] | None = None
         self._line = ""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch + 1
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._look("loss", logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._look("val_loss", logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.found:
             print(self._line, flush=True)
 
-    def _look(self, name, logs):
+    def _look(self, name: str, logs: dict[str, float] | None) -> None:
         loss = (logs or {}).get(name)
         if self.found or loss is None or math.isfinite(loss):
             return

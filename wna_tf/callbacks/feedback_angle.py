@@ -1,5 +1,7 @@
 """Angles between weights and feedback weights, and between updates and gradients."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -29,7 +31,7 @@ class FeedbackAngle(BatchDiagnostic):
 
     columns = ("feedback_angle", "update_angle")
 
-    def measure_batch(self, x, y):
+    def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         learner = self.model
         names = learner.program.affine_names
         current, initial = learner.weight_values()
@@ -37,9 +39,9 @@ class FeedbackAngle(BatchDiagnostic):
             learner.program, learner.rule.feedback, learner.feedback_values(), current, initial
         )
         angles = {
-            f"feedback_angle/{names[step]}": measures.angle(current[id(step.kernel)], carrier)
-            for step, carrier in carriers.items()
-            if carrier is not None
+            f"feedback_angle/{name}": measures.angle(current[id(step.kernel)], carriers[step])
+            for step, name in names.items()
+            if carriers.get(step) is not None
         }
         # Stateless: nothing is left in moving statistics, and both see the same random numbers.
         with keras.StatelessScope():

@@ -38,10 +38,10 @@ class HistoryFile(keras.callbacks.Callback):
     def state(self, state: dict[str, Any]) -> None:
         self.rows, self._start = state["rows"], time.monotonic() - state["seconds"]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.rows, self._start = [], time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         row = {"epoch": epoch + 1, "seconds": round(self.seconds, 3)}
         self.rows.append(row | {name: float(value) for name, value in (logs or {}).items()})
         files.write_rows(self.path, self.rows)

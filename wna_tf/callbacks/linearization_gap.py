@@ -1,5 +1,9 @@
 """The distance of a network from its linearization."""
 
+from typing import Any
+
+import tensorflow as tf
+
 from wna_tf import measures
 from wna_tf.callbacks.diagnostic import BatchDiagnostic
 
@@ -21,7 +25,7 @@ class LinearizationGap(BatchDiagnostic):
 
     columns = ("linearization_gap",)
 
-    def measure_batch(self, x, y):
+    def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         networks = self.model.evaluate_networks(x)
         gap = measures.linearization_gap(
             networks["current"].outputs, networks.outputs("linearized"), networks["initial"].outputs

@@ -19,11 +19,11 @@ class Progress(keras.callbacks.Callback):
         every: Seconds from one line of a file to the next; it waits for a step to end.
     """
 
-    def __init__(self, every: float = _EVERY):
+    def __init__(self, every: float = _EVERY) -> None:
         super().__init__()
         self._every = every
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.state = 0  # Number of epochs done.
         self._is_terminal = sys.stdout.isatty()
         self._bar = keras.utils.Progbar(
@@ -32,25 +32,25 @@ class Progress(keras.callbacks.Callback):
         self._start = self._told = time.monotonic()
         self._trained = 0  # Steps since then: an interrupted run goes on with some behind it.
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch, self._step = epoch, 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._trained += 1
         self._step = batch + 1
         self._tell()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._tell()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.state = epoch + 1
-        shown = {name: value for name, value in logs.items() if "/" not in name}
+        shown = {name: value for name, value in (logs or {}).items() if "/" not in name}
         # Stateful: the bar would show means over the epochs.
         self._bar.stateful_metrics.update(shown)
         self._bar.update(self.state, list(shown.items()))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         if self.state < self.params["epochs"] and self._is_terminal:
             print()  # The bar has not ended its line.
 
@@ -63,7 +63,7 @@ class Progress(keras.callbacks.Callback):
         epochs, steps = self.params["epochs"], self.params["steps"]
         rate = self._trained / (now - self._start)
         line = f"epoch {self._epoch + 1}/{epochs}, step {self._step}"
-        if steps is None:  # Of a data set whose size is not known.
+        if steps is None or not rate:  # The size is not known, or nothing was trained yet.
             line += f": {rate:.3g} steps/s"
         else:
             left = (epochs - self._epoch) * steps - self._step

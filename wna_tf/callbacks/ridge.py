@@ -17,7 +17,7 @@ class RidgeUntil(keras.callbacks.Callback):
         super().__init__()
         self.epochs = epochs
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if epoch >= self.epochs and self.model.optimizer.weight_decay:
             self.model.optimizer.weight_decay = None
             self.model.make_train_function(force=True)

@@ -53,7 +53,8 @@ def estimate(networks: Networks, errors: Errors, draw: Draw) -> dict[int, tf.Ten
             return draw(index, like)
 
     tangents: dict[Value, Tangent] = {}
-    scalars, index, done = 0.0, 0, []
+    scalars, index = 0.0, 0
+    done: list[tf.Tensor] = []
     for step, record in _in_turn(walk(), done):
         pushed = _push(step, record, [tangents.get(place) for place in step.inputs])
         for place, output, tangent in zip(step.outputs, record.outputs, pushed, strict=True):
@@ -70,7 +71,7 @@ def estimate(networks: Networks, errors: Errors, draw: Draw) -> dict[int, tf.Ten
             scalars += tf.reduce_sum(products, range(2, products.shape.rank))
 
     # A recurrence carries deltas through time by it; nothing asks for what goes to maps below.
-    kernels = {step: weights[id(step.kernel)] for step in program.affine_maps}
+    kernels: dict[Map, tf.Tensor] = {step: weights[id(step.kernel)] for step in program.affine_maps}
     # Waiting for the scalars, so that TensorFlow does not take the two passes for one.
     updates, index, done = [], 0, [scalars]
     for step, record in _in_turn(walk(), done):

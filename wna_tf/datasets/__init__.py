@@ -80,12 +80,12 @@ def training_size(
         FileNotFoundError: If `data_dir` is not a directory.
     """
     dataset = _DATASETS[name]
-    data_dir = Options(data_dir=data_dir).data_dir
-    files = data_dir and count_files(data_dir / "train")
+    directory = Options(data_dir=data_dir).data_dir
+    files = 0 if directory is None else count_files(directory / "train")
     size = files or dataset.TRAINING_SIZE
     if size is None:
         raise ValueError(
-            f"Expected data_dir to be the directory of train/. Received: data_dir={data_dir!r}"
+            f"Expected data_dir to be the directory of train/. Received: data_dir={directory!r}"
         )
     return size - (dataset.VALIDATION_SIZE if validation_size is None else validation_size)
 

@@ -81,7 +81,8 @@ def read(options: pipeline.Options, parts: Sequence[str]) -> list[Files]:
         raise ValueError(
             f"Expected data_dir to be the directory of {_and(parts)}. Received: data_dir=None"
         )
-    classes = [_classes(options.data_dir / part, parts) for part in parts]
+    directories = [options.data_dir / part for part in parts]
+    classes = [_classes(directory, parts) for directory in directories]
     for part, others in zip(parts, classes, strict=True):
         if others != classes[0]:
             raise ValueError(
@@ -89,7 +90,7 @@ def read(options: pipeline.Options, parts: Sequence[str]) -> list[Files]:
                 f". Received: {_list(set(classes[0]) - set(others))} in {parts[0]}/ alone, "
                 f"{_list(set(others) - set(classes[0]))} in {part}/ alone"
             )
-    return [_files(options.data_dir / part, classes[0], options.skip_corrupt) for part in parts]
+    return [_files(directory, classes[0], options.skip_corrupt) for directory in directories]
 
 
 def source(
@@ -220,12 +221,12 @@ def _files(directory: pathlib.Path, classes: Sequence[str], skip_corrupt: bool) 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         # Disks answer several requests at a time.
         listed = list(pool.map(_image_names, directories))
-        whole = list(pool.map(_whole, directories, listed))
-    counts = [len(names) for names in listed]
+        whole = np.concatenate(list(pool.map(_whole, directories, listed)))
+    counts = np.array([len(names) for names in listed])
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
     in_turn = np.lexsort((labels, np.concatenate([np.arange(count) for count in counts])))
     names = np.array([os.fsencode(name) for names in listed for name in names], object)[in_turn]
-    labels, whole = labels[in_turn], np.concatenate(whole)[in_turn]
+    labels, whole = labels[in_turn], whole[in_turn]
 
     # On the CPU, where tf.data runs: it would copy from a GPU.
     with tf.device("CPU"):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 import os
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ class Examples:
     class_names: Sequence[str] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Options:
     """What a data set's `load` may be told; each takes what concerns it.
 
@@ -113,27 +114,36 @@ class Options:
         FileNotFoundError: If `data_dir` is not a directory.
     """
 
-    data_dir: str | os.PathLike | None = None
-    seed: int = 0
-    image_size: int | None = None
-    skip_corrupt: bool = False
+    data_dir: pathlib.Path | None
+    seed: int
+    image_size: int | None
+    skip_corrupt: bool
 
-    def __post_init__(self):
-        _check_integer("seed", self.seed, 0, 2**32 - 1)
-        if self.image_size is not None:
-            _check_integer("image_size", self.image_size, 1, 2**14)
-        if not isinstance(self.skip_corrupt, bool):
+    def __init__(
+        self,
+        data_dir: str | os.PathLike | None = None,
+        seed: int = 0,
+        image_size: int | None = None,
+        skip_corrupt: bool = False,
+    ) -> None:
+        _check_integer("seed", seed, 0, 2**32 - 1)
+        if image_size is not None:
+            _check_integer("image_size", image_size, 1, 2**14)
+        if not isinstance(skip_corrupt, bool):
             raise ValueError(
                 "Expected skip_corrupt to be True or False. "
-                f"Received: skip_corrupt={self.skip_corrupt!r}"
+                f"Received: skip_corrupt={skip_corrupt!r}"
             )
-        if self.data_dir is not None:
-            object.__setattr__(self, "data_dir", files.expand(self.data_dir))
-            if not self.data_dir.is_dir():
-                raise FileNotFoundError(
-                    "Expected data_dir to be an existing directory. "
-                    f"Received: data_dir={str(self.data_dir)!r}"
-                )
+        directory = None if data_dir is None else files.expand(data_dir)
+        if directory is not None and not directory.is_dir():
+            raise FileNotFoundError(
+                "Expected data_dir to be an existing directory. "
+                f"Received: data_dir={str(directory)!r}"
+            )
+        object.__setattr__(self, "data_dir", directory)
+        object.__setattr__(self, "seed", seed)
+        object.__setattr__(self, "image_size", image_size)
+        object.__setattr__(self, "skip_corrupt", skip_corrupt)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,13 +41,14 @@ class Direct(Feedback):
         feedback = []
         for output, maps in blocks.items():
             shape = program.shapes[output.index][1:]
-            if None in shape:
+            known = tuple(size for size in shape if size is not None)
+            if len(known) < len(shape):
                 raise ValueError(
                     "Expected block outputs of known shape for direct feedback. "
                     f"Received: shape {shape} behind layer {maps[0].name!r}"
                 )
-            initializer = keras.initializers.RandomNormal(stddev=math.prod(shape) ** -0.5)
-            feedback.append(FeedbackWeights(tuple(maps), (*shape, classes), initializer))
+            initializer = keras.initializers.RandomNormal(stddev=math.prod(known) ** -0.5)
+            feedback.append(FeedbackWeights(tuple(maps), (*known, classes), initializer))
         return feedback
 
     def kernel(

@@ -80,6 +80,11 @@ class Feedback(abc.ABC):
 
 
 def has_seed(initializer: Any) -> bool:
+    """Returns whether an initializer draws at random, and `reseed` can draw anew.
+
+    Args:
+        initializer: An initializer of Keras, or whatever else a layer begins its weights with.
+    """
     is_initializer = isinstance(initializer, keras.initializers.Initializer)
     return is_initializer and "seed" in initializer.get_config()
 

@@ -26,13 +26,13 @@ def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
     normalized = {
         step.inputs[0]: step
         for step in maps
-        if isinstance(step, Normalization) and step.absorb and uses[step.inputs[0]] == 1
+        if isinstance(step, Normalization) and uses[step.inputs[0]] == 1
     }
     folded: dict[Map, Map] = {}
     for step in maps:
         behind = normalized.get(step.outputs[0])
         # A recurrence uses its outputs itself.
-        if type(step) is Affine and behind:
+        if type(step) is Affine and behind and behind.absorb:
             # The bias is still a weight, with updates that are zero.
             folded[step] = dataclasses.replace(step, scale=1.0, offset=None)
             folded[behind] = dataclasses.replace(behind, apply=behind.absorb(step))

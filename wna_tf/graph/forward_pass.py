@@ -198,14 +198,14 @@ class Networks:
 
     def at(self, inputs: Sequence[tf.Tensor]) -> "Networks":
         """Returns the same networks on another batch."""
-        return Networks(self.program, inputs, **self.weights, trained=self.trained)
+        current, initial = self.weights["current"], self.weights["initial"]
+        return Networks(self.program, inputs, current, initial, self.trained)
 
     def anew(self) -> "Networks":
         """Returns the same networks on the same batch, with tapes that are not used up."""
+        current, initial = self.weights["current"], self.weights["initial"]
         known = self.known["initial"]
-        return Networks(
-            self.program, self.inputs, **self.weights, trained=self.trained, known=known
-        )
+        return Networks(self.program, self.inputs, current, initial, self.trained, known)
 
     def outputs(self, name: str) -> list[tf.Tensor]:
         """Returns the outputs of the `"current"` or the `"linearized"` network, [batch, ...].

@@ -85,6 +85,6 @@ def push_through(
     pairs = [(p, d) for p, d in zip(pulled, directions, strict=True) if p is not None]
     if not pairs:
         return [None] * len(outputs)
-    pulled, directions = zip(*pairs, strict=True)
-    pushed = iter(outer.gradient(list(pulled), cotangents, output_gradients=list(directions)))
+    reached, directions = zip(*pairs, strict=True)
+    pushed = iter(outer.gradient(list(reached), cotangents, output_gradients=list(directions)))
     return [next(pushed) if output.dtype.is_floating else None for output in outputs]

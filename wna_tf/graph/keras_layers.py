@@ -219,7 +219,7 @@ def _keras_recurrence(
         if getattr(layer, option):
             raise Refused(f"it has {option}={getattr(layer, option)}")
     keras_cell, bias = layer.cell, layer.cell.bias if layer.use_bias else None
-    of_input, of_output = offsets or (lambda bias: bias, None)
+    of_input, of_output = offsets or (lambda bias: bias, lambda bias: bias)
     u = emit.affine(
         layer,
         ops.matmul,
@@ -235,7 +235,7 @@ def _keras_recurrence(
         ops.matmul,
         u,
         keras_cell.recurrent_kernel,
-        bias if of_output else None,
+        bias if offsets else None,
         of_output,
         initializer=layer.recurrent_initializer,
         is_product=offsets is None,

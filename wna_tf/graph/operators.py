@@ -151,6 +151,7 @@ class Affine(Map):
 
     @property
     def kernel(self) -> keras.Variable:
+        """The weight that feedback weights stand in for on the way back."""
         return self.weights[0]
 
     def apply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
@@ -208,12 +209,13 @@ class Affine(Map):
         update = transpose_jvp(
             lambda kernel: self.linear(presynaptic, kernel), kernel, self._scale(delta)
         )
-        if self.offset is None:
+        offset = self.offset
+        if offset is None:
             return [update, *map(tf.zeros_like, biases)]
         return [
             update,
             *(
-                transpose_jvp(lambda bias: tf.zeros_like(delta) + self.offset(bias), bias, delta)
+                transpose_jvp(lambda bias: tf.zeros_like(delta) + offset(bias), bias, delta)
                 for bias in biases
             ),
         ]

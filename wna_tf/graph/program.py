@@ -3,7 +3,7 @@
 import collections
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import tensorflow as tf
@@ -53,6 +53,7 @@ class Program:
 
     @property
     def affine_maps(self) -> tuple[Affine, ...]:
+        """The affine maps among the maps, in the order of their evaluation."""
         return tuple(step for step in self.maps if isinstance(step, Affine))
 
     @functools.cached_property
@@ -96,7 +97,7 @@ class Program:
             for lower in sources[place]:
                 above[lower].add(None)
 
-        def is_fit(step):
+        def is_fit(step: Map | None) -> TypeGuard[Affine]:
             return isinstance(step, Affine) and not isinstance(step, Recurrence)
 
         return tuple(

@@ -1,6 +1,9 @@
 """Dense and convolution layers in NTK or standard parameterization."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from wna_tf.layers import parameterization as parameterizations
@@ -19,26 +22,26 @@ class Dense(keras.layers.Dense):
         **kwargs: Arguments of `keras.layers.Dense`.
     """
 
-    def __init__(self, units: int, parameterization: str = "ntk", **kwargs):
+    def __init__(self, units: int, parameterization: str = "ntk", **kwargs: Any) -> None:
         kwargs.setdefault(
             "kernel_initializer", parameterizations.kernel_initializer(parameterization)
         )
         super().__init__(units, **kwargs)
         self.parameterization = parameterizations.check(parameterization)
 
-    def linear(self, inputs, kernel):
+    def linear(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the part of the map that is linear in `inputs` and in `kernel`."""
         # The inputs are scaled, not the kernel: at usual batch sizes they are smaller.
         scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
         return ops.matmul(inputs if scale == 1 else inputs * scale, kernel)
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = self.linear(inputs, self.kernel)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(outputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"parameterization": self.parameterization}
 
 
@@ -60,8 +63,8 @@ class Conv2D(keras.layers.Conv2D):
         filters: int,
         kernel_size: int | tuple[int, int],
         parameterization: str = "ntk",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault(
             "kernel_initializer", parameterizations.kernel_initializer(parameterization)
         )
@@ -73,15 +76,15 @@ class Conv2D(keras.layers.Conv2D):
         """The factor of the convolution; every output has it."""
         return parameterizations.kernel_scale(self.parameterization, self.kernel.shape)
 
-    def unscaled_op(self, inputs, kernel):
+    def unscaled_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns the convolution without its factor."""
         return super().convolution_op(inputs, kernel)
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         # Scaling the kernel would save a pass over memory, but rounds unlike the public code: in
         # its deep normalized networks that flips units, and with them some 4% of an update.
         outputs = self.unscaled_op(inputs, kernel)
         return outputs if self.scale == 1 else outputs * self.scale
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"parameterization": self.parameterization}

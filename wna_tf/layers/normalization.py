@@ -1,6 +1,8 @@
 """Normalization by the statistics of a batch."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -80,8 +82,8 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         epsilon: float = 1e-6,
         statistics: str = "moving",
         synchronized: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= momentum < 1:
             raise ValueError(f"Expected 0 <= momentum < 1. Received: momentum={momentum}")
@@ -95,7 +97,7 @@ class BatchStatisticsNormalization(keras.layers.Layer):
         self.statistics = statistics
         self.synchronized = synchronized
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         shape = tuple(input_shape[1:])
         if None in shape:
             raise ValueError(
@@ -111,7 +113,13 @@ class BatchStatisticsNormalization(keras.layers.Layer):
             name="moving_variance", shape=shape, initializer="ones", **options
         )
 
-    def call(self, inputs, training=None, scale=1.0, offset=None):
+    def call(
+        self,
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        scale: float = 1.0,
+        offset: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Normalizes `scale * inputs + offset`.
 
         In training neither takes a pass over memory: the output does not depend on the offset,
@@ -138,10 +146,10 @@ class BatchStatisticsNormalization(keras.layers.Layer):
                 moving.assign(moving + (1 - self.momentum) * (value - moving))
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "momentum": self.momentum,
             "epsilon": self.epsilon,

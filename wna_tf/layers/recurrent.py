@@ -1,6 +1,7 @@
 """The recurrent layer of the Add task, and the loop over time that recurrent layers share."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -30,7 +31,7 @@ def unroll(
     """
     states = [tf.zeros([tf.shape(inputs)[1], size], inputs.dtype) for size in sizes]
 
-    def step(carry, u):
+    def step(carry: Any, u: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         states, _ = carry
         v = recurrent(states[0])
         return cell(u, v, *states), v
@@ -68,8 +69,8 @@ class Recurrent(keras.layers.Layer):
         units: int,
         parameterization: str = "ntk",
         activation: str = "relu",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
         self.parameterization = parameterizations.check(parameterization)
@@ -77,7 +78,7 @@ class Recurrent(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.RandomNormal(stddev=1.0)
         self.recurrent_initializer = parameterizations.kernel_initializer(parameterization)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[int | None]) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.units),
@@ -90,17 +91,17 @@ class Recurrent(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
-    def recurrent(self, h, kernel):
+    def recurrent(self, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """Returns `h W_hh / sqrt(units)`, linear in `h` and in the kernel."""
         scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
         return tf.matmul(h if scale == 1 else h * scale, kernel)
 
-    def cell(self, u, v, h):
+    def cell(self, u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
         """Returns the state after one step."""
         del h  # It acts through `v` alone.
         return [self.activation(u + v)]
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.bias)
         (h,), _ = unroll(
             self.cell,
@@ -110,10 +111,10 @@ class Recurrent(keras.layers.Layer):
         )
         return swap_time(h)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "units": self.units,
             "parameterization": self.parameterization,
