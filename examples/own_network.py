@@ -28,7 +28,7 @@ def main() -> None:
         keras.utils.set_random_seed(0)
         learner = wna_tf.Learner(make_network(), rule=rule)
         learner.compile(keras.optimizers.Adam(1e-3), loss="mse", metrics=["accuracy"])
-        learner.fit(train, epochs=EPOCHS, verbose=0)
+        learner.fit(train, epochs=EPOCHS, shuffle=False, verbose=0)  # train shuffles itself
         _, accuracy = learner.evaluate(validation, verbose=0)
         print(f"{rule:20} validation accuracy {accuracy:.3f}")
 

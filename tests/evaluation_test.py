@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -259,6 +261,16 @@ def test_saved_models_of_others_that_do_not_fit(signatures, message, tmp_path, c
     line = mistake(capsys, f"--run_dir={tmp_path}/model", "--dataset=digits")
     assert re.search(message, line), line
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_many_runs_are_evaluated_without_a_warning(runs, tmp_path, caplog, monkeypatch):
+    for number in range(8):
+        shutil.copytree(runs / "backprop", tmp_path / str(number))
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(evaluation.evaluate(tmp_path, "test")) == 8
+    assert not [record.getMessage() for record in caplog.records if "retracing" in record.msg]
 
 
 def test_splits_that_are_not_there_are_refused(add_run, monkeypatch):

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -28,8 +29,10 @@ def test_the_quick_start_is_near_the_top():
 
 def test_python_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for code in blocks("python"):  # A block may use the files of those before it.
-        exec(code, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for code in blocks("python"):  # A block may use the files of those before it.
+            exec(code, {})
     assert (tmp_path / "saved_model").is_dir()
     assert capsys.readouterr().out.rstrip().endswith("shape=(5,), dtype=int64)")
 
@@ -81,3 +84,4 @@ def test_examples_run(example, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
+    assert "UserWarning" not in done.stderr

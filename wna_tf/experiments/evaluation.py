@@ -175,8 +175,17 @@ def _serve(run: pathlib.Path) -> Served:
     """Returns what a run has learned, as a function."""
     learner = export.load(run)
     network = learner.network
-    specs = [tf.TensorSpec(x.shape, x.dtype) for x in (network.inputs[0], network.outputs[0])]
-    return Served(learner.predict_on_batch, *specs)
+    inputs, outputs = (
+        tf.TensorSpec(x.shape, x.dtype) for x in (network.inputs[0], network.outputs[0])
+    )
+
+    @tf.function(input_signature=[inputs], autograph=False)
+    def serve(x: tf.Tensor) -> tf.Tensor:
+        return learner(x, training=False)
+
+    # Written now: TensorFlow warns where the calls of many runs write one each.
+    serve.get_concrete_function()
+    return Served(lambda x: serve(tf.cast(x, inputs.dtype)), inputs, outputs)
 
 
 def _evaluate(
