@@ -1,7 +1,6 @@
 """The package that others install: what is in it, and that it works away from the checkout."""
 
 import importlib.metadata
-import importlib.util
 import pathlib
 import re
 import shutil
@@ -40,9 +39,11 @@ def run(*command, **options):
 
 def has_builder():
     """Whether there is what builds packages, in the versions that it takes."""
-    if importlib.util.find_spec("build") is None or importlib.util.find_spec("setuptools") is None:
+    try:
+        importlib.metadata.version("build")
+        return int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
+    except importlib.metadata.PackageNotFoundError:
         return False
-    return int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
 
 
 @pytest.fixture(scope="module")
