@@ -315,8 +315,9 @@ def test_diagnostics_have_blocks_controls_and_standard_errors():
     }
     last = made["alignment_score_last_by_width"]
     assert (last.panel, last.line, last.x) == ((), ("block", "series"), "width")
-    assert last.cells["a", "measured", 8][:2] == (0.75, 0.125)
-    assert last.cells["b", "measured", 8][:2] == (0.375, 0.0)
+    a, b = (last.cells[block, "measured", 8] for block in "ab")
+    assert (a.mean, a.deviation) == (0.75, 0.125)
+    assert (b.mean, b.deviation) == (0.375, 0.0)
     assert last.cells["a", "shuffled", 8].mean == 0.0
     assert made["alignment_score"].panel == ("width",)
     assert made["linearization_gap"].cells[8, 3].mean == 3.0

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
 
@@ -25,19 +26,18 @@ flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothin
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
 CHOICES = build.choices()
 for field in (*FIELDS, *SETUP):
-    define = flags.DEFINE_bool if field.metadata["kind"] is bool else flags.DEFINE_string
-    default, text = field.default, field.metadata["help"]
+    default: Any = field.default
+    text = field.metadata["help"]
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
     if choices := field.metadata.get("choices") or CHOICES.get(field.name):
         text += f": {', '.join(choices)}"
     if "grid" in field.metadata:
         text += "; a comma list makes a grid"
-    define(
-        field.name,
-        default if define is flags.DEFINE_bool or default is None else str(default),
-        text,
-    )
+    if field.metadata["kind"] is bool:
+        flags.DEFINE_bool(field.name, default, text)
+    else:
+        flags.DEFINE_string(field.name, None if default is None else str(default), text)
 
 
 def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
@@ -61,20 +61,32 @@ def describe(program: str) -> str:
     )
 
 
-def execute(directory: pathlib.Path) -> int | None:
-    """Does what the flags say, and returns the status of the process."""
-    if FLAGS.mode == "export":
-        return commands.export_runs(directory)
-    given = {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
-    if FLAGS.mode == "report":
-        return commands.report(directory, given)
-    if FLAGS.mode == "evaluate":
-        return commands.evaluate(directory, FLAGS.split, given)
+def given() -> dict[str, list]:
+    """Returns the values of the configuration's fields that flags were given for."""
+    return {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
+
+
+def train(directory: pathlib.Path) -> int:
+    """Trains the runs of the grid, or lists them, and returns the status of the process."""
     configs = config.expand(grid(FIELDS))
     setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
-    if FLAGS.dry_run:
-        return commands.plan(configs, directory, setup)
-    return commands.train(configs, directory, FLAGS.executor, setup)
+    if not FLAGS.dry_run:
+        return commands.train(configs, directory, FLAGS.executor, setup)
+    commands.plan(configs, directory, setup)
+    return 0
+
+
+def execute(directory: pathlib.Path) -> int:
+    """Does what the flags say, and returns the status of the process."""
+    if FLAGS.mode == "train":
+        return train(directory)
+    if FLAGS.mode == "export":
+        commands.export_runs(directory)
+    elif FLAGS.mode == "report":
+        commands.report(directory, given())
+    else:
+        commands.evaluate(directory, FLAGS.split, given())
+    return 0
 
 
 def run(argv: Sequence[str]) -> None:

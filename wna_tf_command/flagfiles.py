@@ -51,7 +51,8 @@ def expand(words: Iterable[str], within: Sequence[pathlib.Path] = ()) -> list[st
         ValueError: If a flagfile is not there, is no text, or includes others without end.
         OSError: If it cannot be read.
     """
-    expanded, rest = [], iter(words)
+    expanded: list[str] = []
+    rest = iter(words)
     for word in rest:
         if word == "--":
             return [*expanded, word, *rest]

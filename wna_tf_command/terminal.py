@@ -28,9 +28,9 @@ def quiet() -> Iterator[None]:
         os.dup2(number, 2)
         try:
             yield
-            watch.stdin.write(b"imported\n")
+            watch.communicate(b"imported\n")
         except KeyboardInterrupt:
-            watch.stdin.write(b"interrupted\n")
+            watch.communicate(b"interrupted\n")
             raise
         finally:
             os.dup2(original, 2)
@@ -48,7 +48,7 @@ def interruptible(advice: str) -> Iterator[None]:
         advice: What the line says of how to go on.
     """
 
-    def interrupt(number, _):
+    def interrupt(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
 
     handlers = {some: signal.signal(some, interrupt) for some in (signal.SIGINT, signal.SIGTERM)}

@@ -2,7 +2,8 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def error_figure(
     _save(fig, paths)
 
 
-def _pyplot():
+def _pyplot() -> ModuleType:
     import matplotlib
 
     matplotlib.use("agg")
@@ -124,7 +125,7 @@ def _pyplot():
     return pyplot
 
 
-def _save(fig, paths: Sequence[pathlib.Path]) -> None:
+def _save(fig: Any, paths: Sequence[pathlib.Path]) -> None:
     for path in paths:
         fig.savefig(path, dpi=150)
     _pyplot().close(fig)

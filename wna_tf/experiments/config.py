@@ -112,7 +112,7 @@ class Config:
         grid=True,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fields(self)
 
     @property
@@ -153,7 +153,7 @@ class Setup:
         4.0, "memory for that in each process that trains, in units of 1e9 bytes", above=0
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_fields(self)
 
 
@@ -166,12 +166,10 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     fields = {field.name: field for field in dataclasses.fields(Config)}
     if unknown := sorted(set(values) - set(fields)):
         raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
-    return Config(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Config(**given)
 
 
 def parse(field: dataclasses.Field, text: str) -> list[Any]:

@@ -174,7 +174,8 @@ def read_blocks(program: Program) -> list[Block]:
 
 def _read_block(program: Program, step: Affine) -> Block:
     _, *shape = program.shapes[step.outputs[0].index]
-    if None in shape:
+    sizes = [size for size in shape if size is not None]
+    if len(sizes) < len(shape):
         raise ValueError(
             "Expected a network whose sizes are known, but for the batch. "
             f"Received: {shape} of {step.name!r}"
@@ -184,25 +185,26 @@ def _read_block(program: Program, step: Affine) -> Block:
     units, is_recurrence = size // fan_in, isinstance(step, Recurrence)
     following = _following(program, step)
     return Block(
-        shape[0] if is_recurrence else math.prod(shape) // units,
+        sizes[0] if is_recurrence else math.prod(sizes) // units,
         fan_in,
         units,
         is_hidden=is_recurrence or bool(following),
         normalizes=any(isinstance(local, Normalization) for local in following),
         takes_inputs=program.above_weights.isdisjoint(step.inputs),
         is_last=step in program.last_affine_maps,
-        turns=shape[0] if is_recurrence else 1,
+        turns=sizes[0] if is_recurrence else 1,
     )
 
 
 def _following(program: Program, step: Affine) -> list[Local]:
     """Returns the normalizations and activations that an affine map's output goes through."""
-    following, (value,) = [], step.outputs
+    following: list[Local] = []
+    (value,) = step.outputs
     while True:
         users = [user for user in program.maps if value in user.inputs]
         if len(users) != 1 or not isinstance(users[0], Normalization | Activation):
             return following
-        following += users
+        following.append(users[0])
         (value,) = users[0].outputs
 
 
@@ -226,7 +228,7 @@ def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: in
     work = passes(rule)
     is_linearized = work.forward > 2
     hidden = [block for block in network if block.is_hidden]
-    products, kernels, starts = 0, 0.0, _STEP
+    products, kernels, starts = 0, 0.0, float(_STEP)
     for block in network:
         forward = work.forward - (is_linearized and block.takes_inputs)
         carried = work.carried and not block.takes_inputs

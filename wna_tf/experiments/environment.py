@@ -52,7 +52,9 @@ def _threads() -> int:
         told = int(variable)
     if told:
         return told
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _instructions() -> list[str]:

@@ -148,8 +148,11 @@ def _name(model: pathlib.Path) -> str:
 def _override(config: Config, given: dict[str, Any]) -> Config:
     """Returns a run's configuration with other data."""
     if given.get("dataset", config.dataset) != config.dataset:
-        fields = {field.name: field.default for field in dataclasses.fields(Config)}
-        config = dataclasses.replace(config, **{name: fields[name] for name in _OF_ONE_DATASET})
+        fields = dataclasses.fields(Config)
+        defaults: dict[str, Any] = {
+            field.name: field.default for field in fields if field.name in _OF_ONE_DATASET
+        }
+        config = dataclasses.replace(config, **defaults)
     return dataclasses.replace(config, **given)
 
 
@@ -242,7 +245,7 @@ def _write_classes(
     directory: pathlib.Path, targets: np.ndarray, outputs: np.ndarray, data: Data, title: str
 ) -> dict[str, Any]:
     """Writes the files about classes, and returns numbers."""
-    names = data.class_names or [str(label) for label in range(data.num_classes)]
+    names = data.class_names or [str(label) for label in range(outputs.shape[-1])]
     labels = targets if targets.ndim == 1 else targets.argmax(-1)
     predictions = outputs.argmax(-1)
     confusion = classification.confusion_matrix(labels, predictions, len(names))

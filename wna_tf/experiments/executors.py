@@ -1,6 +1,7 @@
 """Where the runs of a sweep are trained: in this process, or on the workers of a Ray cluster."""
 
 import importlib.util
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
 
     started = not ray.is_initialized()
     if started:
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     try:
         resources = ray.cluster_resources()
         share = min(1, resources.get("GPU", 0))
@@ -42,9 +43,10 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
         def apply(item: Any) -> Any:
             return function(item)
 
-        items, pending = iter(items), {}
+        waiting = iter(items)
+        pending: dict[Any, Any] = {}
         while True:
-            while len(pending) < room and (item := next(items, None)) is not None:
+            while len(pending) < room and (item := next(waiting, None)) is not None:
                 pending[apply.remote(item)] = item
             if not pending:
                 return

@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -127,16 +127,16 @@ class _OneTraining(keras.callbacks.CallbackList):
     def end(self) -> None:
         super().on_train_end()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Does nothing: `begin` did."""
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Does nothing: `end` does."""
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_begin(self.offset + batch, logs)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         super().on_train_batch_end(self.offset + batch, logs)
 
 
@@ -159,11 +159,11 @@ class _Saver(keras.callbacks.Callback):
         self._epoch = 0
         self._environment = environment.describe()
         self._strategy = learner.distribute_strategy
-        self._graph = None
+        self._graph: Callable | None = None
         self._restored = self._newest()
         self.step = self._restored.step if self._restored else 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         if self._restored is None:
             return
         if self._within_epoch():
@@ -176,22 +176,23 @@ class _Saver(keras.callbacks.Callback):
             )
         for name, variables in self._variables().items():
             if name != "metrics":
-                self._assign(name, variables)
+                self._assign(variables, self._restored.arrays[name])
         for callback, (_, state) in zip(self._lasting(), self._restored.plain, strict=True):
             if hasattr(callback, "state"):
                 callback.state = state
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch
         if self._restored is not None and self._within_epoch():
-            self._assign("metrics", self._variables()["metrics"])  # Keras has just reset them.
+            metrics = self._restored.arrays["metrics"]
+            self._assign(self._variables()["metrics"], metrics)  # Keras has just reset them.
         self._restored = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if batch + 1 < self._data.steps:
             self._write(self._epoch * self._data.steps + batch + 1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._write((epoch + 1) * self._data.steps)
 
     def _write(self, step: int) -> None:
@@ -213,14 +214,14 @@ class _Saver(keras.callbacks.Callback):
 
     def _newest(self) -> Checkpoint | None:
         """Reads the newest checkpoint that the chief can use, as every worker does."""
-        found = None
+        found: Checkpoint | None = None
 
         def find() -> int | None:
             nonlocal found
             found = self._checkpoints.newest()
             if found:
                 _compare(found.environment, self._environment)
-            return found and found.step
+            return found.step if found else None
 
         step = strategies.from_chief(self._strategy, find)
         if step is None or strategies.is_chief(self._strategy):
@@ -260,8 +261,8 @@ class _Saver(keras.callbacks.Callback):
             self._graph = tf.function(gather, autograph=False).get_concrete_function()
         return self._graph()
 
-    def _assign(self, name: str, variables: Sequence[keras.Variable]) -> None:
-        pairs = list(zip(variables, self._restored.arrays[name], strict=True))
+    def _assign(self, variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]) -> None:
+        pairs = list(zip(variables, arrays, strict=True))
         with self._strategy.scope():
             for variable, array in pairs:
                 if not _differs(variable):

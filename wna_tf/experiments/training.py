@@ -192,8 +192,8 @@ def _summarize(rows: Sequence[dict[str, float]], test: dict[str, float]) -> dict
         values[f"best_{split}_{metric}"] = best(filter(math.isfinite, numbers), default=math.nan)
     values |= {f"test_{metric}": value for metric, value in test.items()}
     # JSON has no numbers for what a diverged run gives.
-    values = {key: value if math.isfinite(value) else None for key, value in values.items()}
-    return values | {"epochs": len(rows)}
+    finite = {key: value if math.isfinite(value) else None for key, value in values.items()}
+    return finite | {"epochs": len(rows)}
 
 
 def _describe(learner: Learner, data: Data) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Record(NamedTuple):
     chance: float | None = None
 
 
-class Cell(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Cell:
     """A measurement over seeds.
 
     Attributes:

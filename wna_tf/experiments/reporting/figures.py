@@ -22,7 +22,12 @@ COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#5
 GREY = "#8c8c8c"
 CHANCE = "chance"
 # The same chart gives the same bytes: no dates, no versions, no random names.
-SETTINGS = {"svg.hashsalt": "wna_tf", "axes.grid": True, "grid.alpha": 0.3, "font.size": 9}
+SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "wna_tf",
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 9,
+}
 METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
@@ -83,10 +88,13 @@ def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
     stems = [tuple(part for part in line if part not in (CONTROL, MEASURED)) for line in lines]
     kinds = list(dict.fromkeys(stems))
     for line, stem in zip(lines, stems, strict=True):
-        cells = [(place[x], chart.cells.get((*panel, *line, x))) for x in chart.ticks]
-        cells = [(x, cell) for x, cell in cells if cell and cell.count]
+        cells = [
+            (place[x], cell)
+            for x in chart.ticks
+            if (cell := chart.cells.get((*panel, *line, x))) and cell.count
+        ]
         index = kinds.index(stem)
-        style = {
+        style: dict[str, Any] = {
             "color": COLOURS[index % len(COLOURS)],
             "linestyle": DASHES[index % len(DASHES)],
             "marker": MARKERS[index % len(MARKERS)],
@@ -111,10 +119,10 @@ def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
         else:
             bars = deviation if deviation.any() else None
             axes.errorbar(x, mean, bars, capsize=2.5, elinewidth=0.8, **style)
-    cells = [cell for point, cell in chart.cells.items() if point[: len(panel)] == panel]
-    for level in dict.fromkeys(cell.chance for cell in cells if cell.chance is not None):
-        style = {"color": GREY, "linewidth": 1, "linestyle": (0, (1, 1)), "label": CHANCE}
-        axes.axhline(chart.measure.factor * level, **style)
+    inside = [cell for point, cell in chart.cells.items() if point[: len(panel)] == panel]
+    for level in dict.fromkeys(cell.chance for cell in inside if cell.chance is not None):
+        height = chart.measure.factor * level
+        axes.axhline(height, color=GREY, linewidth=1, linestyle=(0, (1, 1)), label=CHANCE)
 
 
 def _draw_legend(figure: Figure) -> None:
@@ -126,8 +134,9 @@ def _draw_legend(figure: Figure) -> None:
     last = {label: handles.pop(label) for label in (CONTROL, CHANCE) if label in handles}
     if handles := handles | last:
         columns = math.ceil(len(handles) / (4 * figure.get_figheight()))
-        place = {"loc": "outside right center", "frameon": False, "ncols": columns}
-        figure.legend(handles.values(), handles, **place)
+        figure.legend(
+            handles.values(), handles, loc="outside right center", frameon=False, ncols=columns
+        )
 
 
 def _are_names(ticks: Sequence[Any]) -> bool:
@@ -157,7 +166,7 @@ def _scale(panels: Sequence[Axes], chart: Chart) -> None:
             decade = round(math.log10(max(map(abs, means))))  # A tick: others would overlap it.
             panels[0].set_yscale("symlog", linthresh=10.0 ** (decade - 5))
     if chart.x == "epoch":
-        panels[0].xaxis.get_major_locator().set_params(integer=True)
+        panels[0].locator_params(axis="x", integer=True)
         return
     place = _places(chart)
     first, last = min(place.values()), max(place.values())
