@@ -14,7 +14,7 @@ import numpy as np
 
 import wna_tf
 from benchmarks import cases
-from wna_tf.datasets import pipeline
+from wna_tf.datasets import memory, pipeline
 
 # Data set, number of examples and width.
 CASES = (("digits", 1500, 64), ("kmnist", 60000, 8), ("cifar10", 50000, 8))
@@ -26,7 +26,7 @@ def load(name: str, size: int) -> wna_tf.datasets.Data:
         return wna_tf.datasets.load(name)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, *wna_tf.datasets.shapes(name)[0]), dtype="uint8")
-    source = pipeline.image_source(images, rng.integers(0, 10, size), 10)
+    source = memory.image_source(images, rng.integers(0, 10, size), 10)
     return pipeline.split(pipeline.Examples(source, source), 100, min(5000, size // 10))
 
 

@@ -18,7 +18,7 @@ import wna_tf
 from tests.command import FAST, TINY, contents, flags_of
 from tests.conftest import ROOT
 from wna_tf import callbacks
-from wna_tf.datasets import pipeline
+from wna_tf.datasets import memory
 from wna_tf.experiments import build, export, run_directory
 from wna_tf.experiments.reporting import measures
 
@@ -299,7 +299,7 @@ def test_labels_that_a_loss_ignores_are_not_refused():
 @pytest.mark.parametrize("label", [10, -1])
 def test_labels_of_images_are_checked(label):
     with pytest.raises(ValueError, match=rf"labels from 0 to 9\. Received: label {label}"):
-        pipeline.image_source(np.zeros([2, 4, 4, 1], "uint8"), np.array([0, label]), 10)
+        memory.image_source(np.zeros([2, 4, 4, 1], "uint8"), np.array([0, label]), 10)
 
 
 def test_a_network_that_does_not_fit_into_memory_is_told(tmp_path, command, monkeypatch):

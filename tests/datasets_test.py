@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.pipeline_test import one_error_line
 from wna_tf import datasets
-from wna_tf.datasets import pipeline
+from wna_tf.datasets import memory, pipeline
 
 STATM = pathlib.Path("/proc/self/statm")
 
@@ -25,7 +25,7 @@ def test_images_are_scaled_and_targets_centred(maximum, num_classes, channels, s
     rng = np.random.default_rng(seed)
     images = rng.integers(0, maximum + 1, [9, 3, 5, channels], dtype=np.uint8)
     labels = rng.integers(0, num_classes, 9)
-    source = pipeline.image_source(images, labels, num_classes, maximum)
+    source = memory.image_source(images, labels, num_classes, maximum)
     data = pipeline.split(pipeline.Examples(source, source), batch_size=4, validation_size=0)
 
     x, y = (np.concatenate(parts) for parts in zip(*data.test.as_numpy_iterator(), strict=True))
@@ -45,7 +45,7 @@ def test_splits_share_the_images_in_memory():
 
     images = np.ones([200, 1024, 1024, 1], np.uint8)  # 200 MiB.
     before = megabytes()
-    source = pipeline.image_source(images, np.zeros(200, int), 10)
+    source = memory.image_source(images, np.zeros(200, int), 10)
     examples = pipeline.Examples(source, source)
     for dataset in pipeline.split(examples, batch_size=1, validation_size=10):
         next(iter(dataset))

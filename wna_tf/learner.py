@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import linearize, losses, rules, saved_model
+from wna_tf import linearize, losses, replicas, rules, saved_model
 from wna_tf.feedback.source import reseed
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
@@ -283,14 +283,14 @@ class Learner(keras.Model):
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
-                replicas = tf.distribute.get_strategy().num_replicas_in_sync
-                metric.update_state(step.loss * replicas, sample_weight=_batch_size(x))
+                count = tf.distribute.get_strategy().num_replicas_in_sync
+                metric.update_state(step.loss * count, sample_weight=replicas.batch_size(x))
         y_pred = self._program.pack(step.outputs)
-        return _with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
+        return replicas.with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
-        return _with_axis(super().test_step(data))
+        return replicas.with_axis(super().test_step(data))
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
@@ -318,7 +318,7 @@ class Learner(keras.Model):
         # A loss depends on variables themselves by regularizers alone.
         derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])
         errors = watched.errors(derivatives)
-        share = _share(x)
+        share = replicas.share(x)
         if share is not None:
             errors = [(place, e * tf.cast(share, e.dtype)) for place, e in errors]
         feedback_weights = self.feedback_values()
@@ -386,27 +386,3 @@ def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | Non
     if update is None or penalty is None:
         return penalty if update is None else update
     return update + penalty
-
-
-def _batch_size(x: Any) -> tf.Tensor:
-    return tf.shape(keras.tree.flatten(x)[0])[0]
-
-
-def _share(x: Any) -> tf.Tensor | None:
-    """Returns this replica's part of a global batch, in equal parts; None if it has all of it.
-
-    Keras takes the mean over replicas of means, which is not that of the batch when the last one
-    cannot be divided equally.
-    """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return None
-    size = tf.cast(_batch_size(x), "float32")
-    return size / context.all_reduce("sum", size) * context.num_replicas_in_sync
-
-
-def _with_axis(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Gives metrics an axis under a strategy of several workers, where Keras averages along it."""
-    if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-        return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
-    return logs

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wna_tf.datasets import pipeline
+from wna_tf.datasets import memory, pipeline
 
 TRAINING_SIZE = 1500
 VALIDATION_SIZE = 300
@@ -25,7 +25,7 @@ def load(options: pipeline.Options) -> pipeline.Examples:
     images, labels = digits.images[order, ..., None].astype("uint8"), digits.target[order]
     training, test = slice(TRAINING_SIZE), slice(TRAINING_SIZE, None)
     return pipeline.Examples(
-        training=pipeline.image_source(images[training], labels[training], 10, maximum=16),
-        test=pipeline.image_source(images[test], labels[test], 10, maximum=16),
+        training=memory.image_source(images[training], labels[training], 10, maximum=16),
+        test=memory.image_source(images[test], labels[test], 10, maximum=16),
         class_names=tuple("0123456789"),
     )

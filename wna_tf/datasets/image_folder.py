@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from wna_tf.datasets import folders, pipeline
+from wna_tf.datasets import folders, memory, pipeline
 
 TRAINING_SIZE = None
 VALIDATION_SIZE = 0
@@ -35,7 +35,7 @@ def load(options: pipeline.Options) -> pipeline.Examples:
         resized = tf.image.resize(folders.decode(contents), size, antialias=True)
         return tf.minimum(resized, 255) / 255  # Rounding may take it above.
 
-    sources = [folders.source(some, image, size, pipeline.centred_one_hot) for some in files]
+    sources = [folders.source(some, image, size, memory.centred_one_hot) for some in files]
     return pipeline.Examples(
         training=sources[0],
         validation=sources[1],

@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from wna_tf.datasets.pipeline import Data, Source, centred_one_hot
+from wna_tf.datasets.memory import centred_one_hot
+from wna_tf.datasets.pipeline import Data, Source
 
 # From labels int32 [batch] and the number of classes.
 FORMS = {

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 from absl import logging
 
-from wna_tf.datasets import pipeline
+from wna_tf.datasets import memory, pipeline
 
 _PROBE_SECONDS = 3
 
@@ -56,7 +56,7 @@ def _read(builder: tfds.core.DatasetBuilder, split: str) -> pipeline.Source:
         read_config=tfds.ReadConfig(try_autocache=False),
     )
     num_classes = builder.info.features["label"].num_classes
-    return pipeline.image_source(images, labels, num_classes)
+    return memory.image_source(images, labels, num_classes)
 
 
 def _download(builder: tfds.core.DatasetBuilder) -> None:
