@@ -75,6 +75,18 @@ def test_direct_feedback_projects_the_error_of_the_logits():
     assert_close(learner.updates(x, y)[:2], [x.T @ delta, delta.sum(0)])
 
 
+def test_a_softmax_of_a_part_of_its_input_is_not_looked_through():
+    inputs = keras.Input((4,))
+    x = layers.Dense(5)(layers.Dense(4, activation="tanh")(inputs))
+    network = keras.Model(inputs, layers.Lambda(lambda z: keras.ops.softmax(z[:, :3]))(x))
+    x, y = make_batch("categorical_crossentropy")
+    for rule in ("backprop", "direct_feedback_alignment"):
+        learner = make_learner(network, rule, "categorical_crossentropy")
+        assert all(np.all(np.isfinite(update)) for update in learner.updates(x, y))
+    learner = make_learner(network, "backprop", "categorical_crossentropy")
+    assert_close(learner.updates(x, y), gradients(learner, x, y), 1e-4)
+
+
 def test_forward_credit_finds_the_error_of_the_logits():
     network, loss = make_network("fused_softmax")
     x, y = make_batch(loss)

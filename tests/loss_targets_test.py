@@ -52,10 +52,12 @@ def test_what_keras_takes_is_taken(loss, outputs, shape):
     assert_close(learner.updates(x, y), gradients(learner, x, y))
 
 
-@pytest.mark.parametrize("loss", ["mse", "MSE", keras.losses.Huber(), keras.losses.log_cosh])
+@pytest.mark.parametrize("loss", [["mse"], "MSE", keras.losses.Huber(), keras.losses.log_cosh])
 @pytest.mark.parametrize("shape", [(6,), (1, 3), (6, 1), (6, 3, 2)])
 def test_targets_that_would_be_broadcast_are_refused(loss, shape):
     x = np.ones((6, 4))
     learner = make_learner(make_network(3), "backprop", loss)
     with pytest.raises(ValueError, match=r"Expected targets .*\(6, 3\) for the loss .*Received"):
         learner.updates(x, np.zeros(shape))
+    with pytest.raises(ValueError, match="Expected targets"):
+        learner.test_on_batch(x, np.zeros(shape))

@@ -168,6 +168,23 @@ class Standardized(layers.Conv2D):
         return super().convolution_op(inputs, kernel / (1 + ops.std(kernel)))
 
 
+class Scaled(layers.Layer):
+    """A layer that uses a weight of its own."""
+
+    def build(self, input_shape):
+        self.gain = self.add_weight(name="gain", shape=input_shape[-1:], initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.gain
+
+
+class Doubled(layers.Dense):
+    """A layer that does something before its call."""
+
+    def __call__(self, inputs):
+        return super().__call__(2 * inputs)
+
+
 class Centered(layers.Layer):
     """A layer that keeps a state and reads what it has just written."""
 
@@ -253,6 +270,7 @@ DOUBTFUL = {
     "standardized_kernel": lambda: keras.Sequential(
         [keras.Input((5, 5, 3)), Standardized(2, 3, name="guilty"), layers.Dense(2)]
     ),
+    "overridden_operator": lambda: inside(Doubled(6, name="guilty")),
     "own_mask": lambda: inside(Masker(name="guilty"), (5, 6)),
     "learner": lambda: inside(
         wna_tf.Learner(sequential(layers.Dense(2), input_shape=(6,)), name="guilty")
@@ -310,6 +328,22 @@ def test_a_network_is_trained_as_by_keras_or_refused_by_name(name):
         model.train_on_batch(x, np.ones((4, *network.output_shape[1:])))
     for ours, theirs in zip(network.variables, plain.variables, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6, err_msg=ours.path)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_feedback_weights_stand_in_for_kernels_inside_of_layers_that_are_frozen_too(trainable):
+    inputs = keras.Input((5, 4))
+    x = layers.Dense(4)(inputs)
+    x = layers.MultiHeadAttention(2, 2, trainable=trainable)(x, x)
+    network = keras.Model(inputs, layers.Dense(2)(x))
+    assert len(wna_tf.Learner(network, "feedback_alignment").feedback_weights) == 6
+
+
+def test_a_layer_that_is_frozen_and_cannot_be_taken_apart_contributes_its_derivative():
+    scaled = Scaled(name="frozen", trainable=False)
+    learner = wna_tf.Learner(inside(scaled), "feedback_alignment")
+    assert learner.program.maps[0].name == "frozen"
+    assert [weights.shape for weights in learner.feedback_weights] == [(6, 2)]
 
 
 def test_a_subclass_is_expanded_as_its_parent_unless_it_overrides_call():

@@ -288,6 +288,18 @@ class Learner(keras.Model):
         y_pred = self._program.pack(step.outputs)
         return replicas.with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Returns the loss as Keras computes it, of targets that the loss takes."""
+        y = losses.check_targets(self.loss, y, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
         return replicas.with_axis(super().test_step(data))
@@ -312,7 +324,6 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             watched = Watched(networks, outputs, tape)
             y_pred = self._program.pack(watched.outputs)
-            y = losses.check_targets(self.loss, y, y_pred)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.

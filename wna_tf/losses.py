@@ -63,6 +63,7 @@ _OF_LOGITS = {
 _WITH_LABELS = (
     keras.losses.sparse_categorical_crossentropy,
     keras.losses.categorical_generalized_cross_entropy,
+    keras.losses.circle,
     keras.losses.ctc,
 )
 _MODULES = ("keras.", "wna_tf.")  # A user's loss knows its own targets.
@@ -116,6 +117,8 @@ def check_targets(loss: Any, y: Any, y_pred: Any) -> Any:
             Keras would broadcast them.
         tf.errors.InvalidArgumentError: If labels are of no class: on a GPU the loss would be NaN.
     """
+    if isinstance(loss, list | tuple | dict) and len(loss) == 1:
+        (loss,) = loss.values() if isinstance(loss, dict) else loss
     if loss is None or y is None or not tf.is_tensor(y_pred) or isinstance(loss, list | dict):
         return y
     made = keras.losses.get(loss)

@@ -63,7 +63,7 @@ class Reverse(Credit):
 
 @dataclasses.dataclass(frozen=True)
 class Forward(Credit):
-    """By an unbiased estimate from random tangents, without a reverse pass (see `forward`).
+    """By an unbiased estimate from random tangents, without a reverse pass (see `forward_mode`).
 
     For rules whose three choices are initial: `align_zero` and `linearized`.
 

@@ -1,4 +1,4 @@
-"""The forward-only engine: estimates updates without a reverse pass through the network.
+"""The forward estimate: finds updates without a reverse pass through the network.
 
 Tangents `v_l` are added to the tangents of the outputs of every map that has weights, and pushed
 forward to `df` at the initial weights. Since `df . e = sum_l v_l . d_l` for each example, the mean

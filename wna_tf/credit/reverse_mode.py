@@ -1,4 +1,4 @@
-"""The engine: turns any rule into updates, by transposing Jacobian-vector products map by map.
+"""The reverse pass: turns any rule into updates, by transposing Jacobian-vector products of maps.
 
 For tangents `T` of the weights, the tangent of block l is
 

@@ -1,6 +1,8 @@
 """Runs, sweeps and reports of experiments: what the command line does, for user code too.
 
 ```python
+import pathlib
+
 from wna_tf import experiments
 
 configs = experiments.expand({"rule": ["backprop", "align_ada"], "width": [16, 64], "epochs": [3]})

@@ -59,6 +59,8 @@ class Direct(Feedback):
     def project(
         self, program: Program, weights: Mapping[Affine, tf.Tensor], errors: Errors
     ) -> dict[Value, tf.Tensor]:
+        if not errors:  # The loss does not look at the output.
+            return {}
         ((_, error),) = errors
         return {
             program.block_output(step): tf.tensordot(

@@ -33,11 +33,11 @@ class Watched:
         self.outputs = [tf.identity(output) for output in outputs]
         self.tensors = list(self.outputs)
         self._logits: list[tuple[Local, tf.Tensor]] = []
-        places = networks.program.outputs
+        places, shapes = networks.program.outputs, networks.program.shapes
         for place, output, seen in zip(places, outputs, self.outputs, strict=True):
             made_by = (step for step in networks.program.maps if place in step.outputs)
             logits, step = getattr(output, "_keras_logits", None), next(made_by, None)
-            if logits is not None and isinstance(step, Local) and not step.weights:
+            if logits is not None and isinstance(step, Local) and _is_last_activation(step, shapes):
                 seen._keras_logits = tf.identity(logits)
                 self.tensors.append(seen._keras_logits)
                 self._logits.append((step, logits))
@@ -58,3 +58,9 @@ class Watched:
                 below = record.tape.gradient(logits, record.inputs, output_gradients=derivative)
                 pairs += zip(step.inputs, below, strict=True)
         return [(place, error) for place, error in pairs if error is not None]
+
+
+def _is_last_activation(step: Local, shapes: Sequence[tuple[int | None, ...]]) -> bool:
+    """Returns whether a map without weights makes an output of one input of its shape."""
+    used = {shapes[place.index] for place in (*step.inputs, *step.outputs)}
+    return not step.weights and len(step.inputs) == len(used) == 1

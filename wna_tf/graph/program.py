@@ -1,4 +1,4 @@
-"""Programs: networks as sequences of operators."""
+"""Programs: networks as sequences of maps."""
 
 import collections
 import functools

@@ -244,7 +244,8 @@ def register_layer(*classes: type) -> Callable[[Expansion], Expansion]:
         A decorator for a function `expand(layer, emit, *args, **kwargs)`, which adds the layer's
         maps to an `Emitter`. Its arguments are those of the layer's `call`, with places instead of
         tensors, and `training` if it has a parameter of that name; it returns what `call` returns,
-        with places instead of tensors. It raises `Refused` with a reason for a layer that no rule
+        with places instead of tensors. It raises
+        `wna_tf.graph.registry.Refused` with a reason for a layer that no rule
         would train rightly.
     """
 

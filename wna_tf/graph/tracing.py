@@ -1,4 +1,4 @@
-"""Tracing: from a Keras network to a program of local maps."""
+"""Tracing: from a Keras network to a program of maps."""
 
 import functools
 import inspect
@@ -147,7 +147,7 @@ class _Tracer:
         return [tuple(tensor.shape) for tensor in values]
 
     def _call_in_mode(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Adds an operation as a functional model calls it: in its own mode, whatever was said."""
+        """Adds an operation as a functional model calls it: in its mode, whatever it was told."""
         if isinstance(operation, keras.layers.Layer) and takes_training(operation.call):
             kwargs["training"] = self.emit.training
         return self.call(operation, *args, **kwargs)
@@ -155,8 +155,14 @@ class _Tracer:
     def _expand(self, operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
         _check(operation, args, kwargs)
         expand = find_expansion(operation)
-        if expand is None and getattr(operation, "trainable_variables", None):
-            return self._expand_composite(operation, args, kwargs)
+        if expand is None and getattr(operation, "weights", None):
+            before = len(self.emit.maps)
+            try:
+                return self._expand_composite(operation, args, kwargs)
+            except Refused:
+                if operation.trainable_variables:
+                    raise
+                del self.emit.maps[before:]  # Nothing in it learns: its derivative is enough.
         outputs = operation.compute_output_spec(*args, **kwargs)
         leaves = keras.tree.flatten(outputs)
         places, options = keras.tree.map_structure(self.find, (args, kwargs))
@@ -269,11 +275,14 @@ def _check(operation: Any, args: tuple, kwargs: dict[str, Any]) -> None:
     for leaf in keras.tree.flatten((args, kwargs)):
         if isinstance(leaf, keras.Variable):
             raise Refused(f"it is given the variable {leaf.path!r} itself, not through a layer")
+    is_layer = isinstance(operation, keras.layers.Layer)
+    if is_layer and not type(operation).__call__.__module__.startswith("keras."):
+        raise Refused("it overrides __call__, which is not a part of the network's graph")
     if getattr(operation, "activity_regularizer", None) is not None:
         raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
     if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
         raise Refused("it is quantized or has LoRA weights, so it is not linear in its kernel")
-    if isinstance(operation, keras.layers.Layer) and _makes_mask(operation, args, kwargs):
+    if is_layer and _makes_mask(operation, args, kwargs):
         raise Refused("it makes a mask, which affine maps would drop")
 
 
