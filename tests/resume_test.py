@@ -179,7 +179,7 @@ def test_another_environment_is_told_in_one_line(tmp_path, caplog, monkeypatch):
 
 @pytest.mark.parametrize("every", [0, -1, 2.0, True])
 def test_checkpoints_are_every_so_many_steps(every, tmp_path):
-    with pytest.raises(ValueError, match=r"Expected checkpoint_every .* Received: "):
+    with pytest.raises(ValueError, match=r"Expected every to be .* Received: every="):
         fit("backprop", tmp_path, every=every)
 
 

@@ -35,11 +35,11 @@ class Conservation(Diagnostic):
 
     def _measure(self) -> dict[str, tf.Tensor]:
         program, feedback = self.model.program, self.model.rule.feedback
-        names, own = program.affine_names, self.model.feedback_values()
+        names, feedback_weights = program.affine_names, self.model.feedback_values()
         current, initial = self.model.weight_values()
 
         def quantities(weights: Weights) -> dict[str, tf.Tensor]:
-            carriers = reverse_mode.carriers(program, feedback, own, weights, initial)
+            carriers = reverse_mode.carriers(program, feedback, feedback_weights, weights, initial)
             return {
                 f"conservation/{names[lower]}_to_{names[upper]}": measures.conserved_quantity(
                     weights[id(lower.kernel)],

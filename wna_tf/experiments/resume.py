@@ -15,19 +15,6 @@ from wna_tf.experiments import environment, strategies
 from wna_tf.experiments.checkpoints import Checkpoint, Checkpoints
 from wna_tf.learner import Learner
 
-# A checkpoint takes as long as one or two steps of the smallest networks, a tenth of a step of a
-# convolutional one: with this, 1% of the time at most.
-EVERY = 100
-
-
-def check(every: int) -> None:
-    """Raises a ValueError unless `every` is a number of steps."""
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(
-            "Expected checkpoint_every to be an integer at least 1. "
-            f"Received: checkpoint_every={every!r}"
-        )
-
 
 def fit(
     learner: Learner,
@@ -36,7 +23,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback],
     directory: pathlib.Path,
     run: Mapping[str, Any],
-    every: int = EVERY,
+    every: int,
 ) -> None:
     """Trains a learner as `learner.fit` does, from the last checkpoint on if there is one.
 
@@ -63,7 +50,8 @@ def fit(
         ValueError: If `every` is not an integer at least 1, or callbacks that gather something are
             not those of the checkpoint.
     """
-    check(every)
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ValueError(f"Expected every to be an integer at least 1. Received: every={every!r}")
     run = {
         **run,
         "epochs": epochs,

@@ -1,4 +1,4 @@
-"""The local maps of Keras's layers and of our own: the one place that knows what a layer computes.
+"""The maps of Keras's layers and of our own: the one place that knows what a layer computes.
 
 Parameter-free layers and operations need no entry: they contribute their derivative.
 """

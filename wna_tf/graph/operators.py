@@ -1,4 +1,4 @@
-"""The kinds of local maps that networks are made of, forward and transposed.
+"""The kinds of maps that networks are made of, forward and transposed.
 
 A learning rule acts on two kinds. An `Affine` map is linear in its input and in its kernel each;
 feedback weights stand in for its kernel on the way back. Every other map is `Local`: it contributes

@@ -1,4 +1,4 @@
-"""How layers become local maps: what an expansion writes to, and the table of expansions."""
+"""How layers become maps: what an expansion writes to, and the table of expansions."""
 
 import inspect
 import math
