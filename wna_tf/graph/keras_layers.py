@@ -287,11 +287,13 @@ def _gru(layer: Any, emit: Emitter, x: Value) -> Value:
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
-def _normalization(layer: Any, emit: Emitter, x: Value, training: bool = True) -> Value:
+def _normalization(
+    layer: Any, emit: Emitter, x: Value, training: bool = True, **mask: Value
+) -> Value:
     if not takes_training(layer.call):
         return emit.local(layer, x, kind=Normalization)
     by_batch = emit.takes_batch_statistics(layer, training)
-    return emit.local(layer, x, kind=Normalization, training=by_batch)
+    return emit.local(layer, x, kind=Normalization, training=by_batch, **mask)
 
 
 @register_layer(layers.BatchStatisticsNormalization)

@@ -17,6 +17,10 @@ class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
     """Why a layer cannot be trained rightly; `trace` adds the name of the layer."""
 
 
+class UnknownUse(Refused):
+    """A layer uses a variable in a way that is neither a kernel's nor local."""
+
+
 ELEMENTWISE = (
     keras.activations.celu,
     keras.activations.elu,
