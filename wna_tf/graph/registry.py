@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -85,6 +85,8 @@ class Emitter:
         fan_in: int | None = None,
         kind: type[Affine] = Affine,
         scale: float = 1.0,
+        further_inputs: Sequence[Value] = (),
+        further_outputs: Sequence[Value] = (),
         **fields: Any,
     ) -> Value:
         """Adds the map `scale * linear(x, kernel) + offset(bias)`, in the layer's dtype.
@@ -100,10 +102,12 @@ class Emitter:
             fan_in: Inputs of one output unit; None for all axes of the kernel but the last.
             kind: Kind of the map.
             scale: A factor of all outputs.
+            further_inputs: Places of further inputs of that kind.
+            further_outputs: New places, for further outputs of that kind.
             **fields: Further fields of that kind.
 
         Returns:
-            The place of its output.
+            The place of its first output.
         """
         dtype = layer.compute_dtype
 
@@ -119,8 +123,8 @@ class Emitter:
         self.maps.append(
             kind(
                 layer.name,
-                (x,),
-                (output,),
+                (x, *further_inputs),
+                (output, *further_outputs),
                 (kernel,) if bias is None else (kernel, bias),
                 cast_linear,
                 scale,
