@@ -154,10 +154,8 @@ class _Jacobians:
         for step, index in uses:
             record = self.networks["initial"].records[step]
             products = [
-                step.as_rows(step.carry(record, delta, self.kernels[step])[1])
+                step.as_rows(step.carry(record, received, self.kernels[step])[1])
                 for received in self.received[step]
-                for delta in received
-                if delta is not None
             ]
             deltas.append(tf.cast(tf.stack(products, 1), step.kernel.dtype))
             presynaptic = tf.cast(step.rows(record), step.kernel.dtype)

@@ -43,7 +43,7 @@ def carriers(
             step, current[id(step.kernel)], initial[id(step.kernel)], feedback_weights.get(step)
         )
         for step in program.affine_maps
-        if program.above_weights.issuperset(step.inputs)
+        if not program.above_weights.isdisjoint(step.inputs)
     }
 
 

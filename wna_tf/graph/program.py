@@ -146,7 +146,9 @@ class Program:
                 continue
             if isinstance(step, Affine):
                 last.add(step)
-            if not isinstance(step, Affine) or isinstance(step, Recurrence):
+            if isinstance(step, Recurrence):  # Its steps are between its states and an output.
+                reached.update(step.inputs[:1])
+            elif not isinstance(step, Affine):
                 reached.update(step.inputs)
         return frozenset(last)
 
@@ -155,12 +157,14 @@ class Program:
 
         A recurrence ends the block of the map that makes its input: they add up to one `z`.
         """
-        (value,) = affine.outputs
+        value, *_ = affine.outputs
         inside = Continuation | Activation | Recurrence
         while True:
             consumers = [step for step in self.maps if value in step.inputs]
             if len(consumers) != 1 or not isinstance(consumers[0], inside):
                 return value
-            (value,) = consumers[0].outputs
+            if consumers[0].inputs[0] != value:  # A state of a recurrence is no part of it.
+                return value
+            value, *_ = consumers[0].outputs
             if isinstance(consumers[0], Activation):
                 return value
