@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeGuard
 
 import keras
@@ -120,12 +120,15 @@ class Program:
         """
         return self._infer()
 
-    @functools.cached_property
-    def above_weights(self) -> frozenset[Value]:
-        """Values that depend on some weight: the only ones that need a delta."""
-        above: set[Value] = set()
+    def above(self, trained: Collection[int]) -> frozenset[Value]:
+        """Returns the values that depend on a weight that is trained: those that need a delta.
+
+        Args:
+            trained: The `id` of every variable that is trained.
+        """
+        trained, above = frozenset(trained), set[Value]()
         for step in self.maps:
-            if step.weights or not above.isdisjoint(step.inputs):
+            if step.learns(trained) or not above.isdisjoint(step.inputs):
                 above.update(step.outputs)
         return frozenset(above)
 
@@ -152,17 +155,22 @@ class Program:
                 reached.update(step.inputs)
         return frozenset(last)
 
-    def block_output(self, affine: Affine) -> Value:
-        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization.
+    def block(self, affine: Affine) -> tuple[Map, ...]:
+        """Returns the maps of the block of `affine`: itself, its normalization and activation.
 
         A recurrence ends the block of the map that makes its input: they add up to one `z`.
         """
-        (value,) = affine.outputs
+        block: list[Map] = [affine]
         inside = Normalization | Activation | Recurrence
-        while True:
+        while not isinstance(block[-1], Activation):
+            (value,) = block[-1].outputs
             consumers = [step for step in self.maps if value in step.inputs]
             if len(consumers) != 1 or not isinstance(consumers[0], inside):
-                return value
-            (value,) = consumers[0].outputs
-            if isinstance(consumers[0], Activation):
-                return value
+                break
+            block.append(consumers[0])
+        return tuple(block)
+
+    def block_output(self, affine: Affine) -> Value:
+        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization."""
+        (value,) = self.block(affine)[-1].outputs
+        return value
