@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import linearize, losses, replicas, rules, saved_model
+from wna_tf import exports, linearize, losses, replicas, rules
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
 from wna_tf.graph.operators import Affine, Map
@@ -203,16 +203,31 @@ class Learner(keras.Model):
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def export(self, filepath: str | os.PathLike) -> None:
-        """Exports what predicts, without any training state; see `saved_model.write`.
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Exports what predicts, without any training state; see `exports.write`.
 
         It is the network alone; with the rule `linearized`, the linearized network, which needs
         the initial weights beside the current ones.
 
         Args:
-            filepath: Directory of the SavedModel.
+            filepath: Directory of the SavedModel, or file of another format.
+            format: `"tf_saved_model"`, `"onnx"` or `"litert"`.
+            verbose: Whether to print where it is.
+            input_signature: Shapes and dtypes of the inputs; None for batches of any size.
+            **kwargs: Options of the format, as `keras.Model.export` takes them.
         """
-        saved_model.write(self.network, self, pathlib.Path(filepath))
+        predicts = self if self.rule.error == "linearized" else self.network
+        path = pathlib.Path(filepath)
+        exports.write(self.network, predicts, path, format, input_signature, **kwargs)
+        if verbose:
+            print(f"Exported to {path}")
 
     @tf.autograph.experimental.do_not_convert
     def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:
