@@ -312,9 +312,9 @@ class Learner(keras.Model):
         """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables
         networks = self.evaluate_networks(x)
-        outputs = networks.outputs(self.rule.error)
+        outputs, masks = networks.outputs(self.rule.error), networks.masks(self.rule.error)
         with tf.GradientTape() as tape:
-            watched = Watched(networks, outputs, tape)
+            watched = Watched(networks, outputs, masks, tape)
             y_pred = self._program.pack(watched.outputs)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss

@@ -22,6 +22,8 @@ class Program:
         model: The network, functional.
         shapes: Shape of the value at every place; the batch is None.
         infer: Makes the program of the network in inference mode.
+        masks: Places of the outputs' masks, one for each output, None where it has none; None if
+            none of them has one. A loss counts what a mask, [batch, ...], lets through.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Program:
         model: keras.Model,
         shapes: Sequence[tuple[int | None, ...]],
         infer: Callable[[], "Program"],
+        masks: Sequence[Value | None] | None = None,
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
@@ -39,6 +42,7 @@ class Program:
         self.outputs = tuple(keras.tree.flatten(output_structure))
         self.model = model
         self.shapes = tuple(shapes)
+        self.masks = (None,) * len(self.outputs) if masks is None else tuple(masks)
         self._infer = infer
 
     def standardize(self, inputs: Any) -> list[tf.Tensor]:
