@@ -16,7 +16,7 @@ ROWS = (
     ("rules",),
     ("credit",),
     ("callbacks", "linearize", "ntk"),
-    ("saved_model", "learner"),
+    ("own_weights", "saved_model", "exports", "learner"),
     ("caching",),
     ("experiments",),
     ("__init__",),

@@ -70,7 +70,9 @@ def _walk_back(
 ) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
     at = networks["initial"]
     (place,) = networks.program.outputs
-    return reverse_mode.walk_back(networks.program, _kernels(networks), at, at, [(place, error)])
+    return reverse_mode.walk_back(
+        networks.program, _kernels(networks), at, at, [(place, error)], networks.trained
+    )
 
 
 def _one_hots(output: tf.Tensor) -> list[tf.Tensor]:

@@ -190,7 +190,7 @@ def _read_block(program: Program, step: Affine) -> Block:
         units,
         is_hidden=is_recurrence or bool(following),
         normalizes=any(isinstance(local, Normalization) for local in following),
-        takes_inputs=program.above_weights.isdisjoint(step.inputs),
+        takes_inputs=program.above(program.variables).isdisjoint(step.inputs),
         is_last=step in program.last_affine_maps,
         turns=sizes[0] if is_recurrence else 1,
     )

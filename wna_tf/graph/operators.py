@@ -8,7 +8,7 @@ its derivative alone, and its parameters, if it has any, learn by that.
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -77,6 +77,10 @@ class Map(abc.ABC):
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     weights: tuple[keras.Variable, ...]
+
+    def learns(self, trained: Collection[int]) -> bool:
+        """Returns whether some of its weights are among those with these `id`s."""
+        return any(id(variable) in trained for variable in self.weights)
 
     @abc.abstractmethod
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
