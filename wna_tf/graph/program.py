@@ -40,12 +40,12 @@ class Program:
         self.model = model
         self.shapes = tuple(shapes)
         self._infer = infer
+        self._identity = keras.Model(model.input, model.inputs, name="inputs")
 
     def standardize(self, inputs: Any) -> list[tf.Tensor]:
         """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
-        return self.model._standardize_inputs(
-            keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        )
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        return keras.tree.flatten(self._identity(tensors))
 
     def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
         """Returns outputs nested as the network returns them."""
