@@ -40,9 +40,12 @@ def defined(tree):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if ast.unparse(node.value) == "self":
-                yield node.attr
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) == "self"
+        ):
+            yield node.attr
 
 
 def used(tree):
@@ -55,8 +58,7 @@ def used(tree):
         elif isinstance(node, ast.ImportFrom):
             yield from ((f"{node.module}.{a.name}", ast.unparse(node)) for a in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
-            if isinstance(node.args[1], ast.Constant):
-                yield node.args[1].value, ast.unparse(node)
+            yield ast.unparse(node.args[1]).strip("'"), ast.unparse(node)
 
 
 def foreign(tree, ours):
