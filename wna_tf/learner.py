@@ -197,6 +197,7 @@ class Learner(keras.Model):
             **kwargs: More arguments of `keras.Model.compile`.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
+        self._has_built_metrics = False
         if self.optimizer is not None and not self.optimizer.built:
             # Keras would build it for the variables of the first step, which may not be all.
             self.optimizer.build(self.trainable_variables)
@@ -300,15 +301,17 @@ class Learner(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
-        parts = (self._compile_metrics, self._compile_loss)
-        if self._distribute_strategy is None or all(part is None or part.built for part in parts):
+        with self.distribute_strategy.scope():
+            is_distributed = tf.distribute.has_strategy()
+        if self._has_built_metrics or not is_distributed:
             return  # Keras would draw a batch for nothing.
         if iterator is not None:
             # Keras takes the mean of the replicas' parts, which may differ in size.
-            _, _, batches = next(iter(iterator))
+            *_, batches = next(iter(iterator))
             local = self.distribute_strategy.experimental_local_results
             data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
         super()._maybe_symbolic_build(data_batch=data_batch)
+        self._has_built_metrics = True
 
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from wna_tf import internals
 from wna_tf.graph.forward_pass import Networks
 from wna_tf.graph.operators import Local, Value
 
@@ -44,10 +45,10 @@ class Watched:
         places, shapes = networks.program.outputs, networks.program.shapes
         for place, output, seen in zip(places, outputs, self.outputs, strict=True):
             made_by = (step for step in networks.program.maps if place in step.outputs)
-            logits, step = getattr(output, "_keras_logits", None), next(made_by, None)
+            logits, step = internals.logits_of(output), next(made_by, None)
             if logits is not None and isinstance(step, Local) and _is_last_activation(step, shapes):
-                seen._keras_logits = tf.identity(logits)
-                self.tensors.append(seen._keras_logits)
+                self.tensors.append(tf.identity(logits))
+                internals.set_logits(seen, self.tensors[-1])
                 self._logits.append((step, logits))
         tape.watch(self.tensors)
 

@@ -71,7 +71,8 @@ def _forward_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     is_ours = isinstance(layer, layers.Conv2D)
     convolve = layer.unscaled_op if is_ours else layer.convolution_op
     if layer.padding == "causal":
-        widths = layer._compute_causal_padding()
+        widths = [(0, 0)] * 3
+        widths[2 if axis == 1 else 1] = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)
         x = emit.local(lambda x: ops.pad(x, widths), x)
 
         def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
