@@ -259,6 +259,6 @@ def test_keras_calls_every_layer_with_its_mode_and_mask_filled_in():
     x = keras.layers.Embedding(3, 2, mask_zero=True)(inputs)
     network = keras.Model(inputs, keras.layers.LSTM(2)(keras.layers.Dropout(0.5)(x)))
     calls = Recording(network, inputs, training=True).root.children
-    _, _, dropout, lstm = calls
+    _, dropout, lstm = calls
     assert dropout.kwargs["training"] is lstm.kwargs["training"] is True
     assert lstm.kwargs["mask"].dtype == tf.bool
