@@ -7,6 +7,7 @@ import sys
 from benchmarks import figure
 
 DIRECTORY = pathlib.Path("build/bench")
+TRANSFORMED = ("backprop", "align_zero", "align_ada", "align_prop", "feedback_alignment")
 # Name of the file, module, arguments. Each in a process of its own: memory and what TensorFlow
 # keeps of a process's past are not shared.
 BENCHMARKS = {
@@ -21,6 +22,11 @@ BENCHMARKS = {
         *("align_zero", "align_ada", "align_prop", "feedback_alignment", "readout", "linearized"),
     ),
     "rules_digits": ("rules", "--network", "digits", "--widths", "8", "64", "512", "--steps", "20"),
+    "rules_vit": ("rules", "--network", "vit", "--widths", "64", "--rules", *TRANSFORMED),
+    "rules_gpt": (
+        *("rules", "--network", "gpt", "--widths", "64", "--batch_size", "32"),
+        *("--rules", *TRANSFORMED),
+    ),
     "cache": ("cache",),
     "fresh": ("fresh", "--widths", "8", "64"),
     "pipeline": ("pipeline",),

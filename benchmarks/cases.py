@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import wna_tf
+from examples import language_model
 from wna_tf import datasets
 from wna_tf.experiments import costs
 from wna_tf.experiments.config import Config
@@ -21,15 +22,22 @@ PLAIN = "keras.Model.fit"
 UNFUSED = "keras.Model.fit, moments"
 """Plain Keras, with normalizations as chains of small operations."""
 
-NETWORKS = ("cifar10", "kmnist", "digits", "add")
+TRANSFORMERS = ("vit", "gpt")
+"""KerasHub's vision transformer, and the small GPT of the example."""
+
+NETWORKS = ("cifar10", "kmnist", "digits", "add", *TRANSFORMERS)
 _STRIDES = {"cifar10": (1, 1, 1, 2, 1, 2, 1), "kmnist": (1, 2, 2)}
 
 
 def make_network(
     name: str, width: int, unfused: bool = False, normalize: bool = True
 ) -> keras.Model:
-    """Returns a network: a convolutional one, an mlp for digits, the recurrent one for Add."""
+    """Returns a network: convolutional, an mlp for digits, recurrent for Add, or a transformer."""
     keras.utils.set_random_seed(0)
+    if name == "gpt":
+        return language_model.make_network(width)
+    if name == "vit":
+        return _make_vision_transformer(width)
     if name == "add":
         return wna_tf.models.rnn(width)
     (shape, _), options = datasets.shapes(name), {"synchronized": unfused, "normalize": normalize}
@@ -43,8 +51,24 @@ def make_model(rule: str, name: str, width: int, jit_compile: bool = False) -> k
     model = make_network(name, width, rule == UNFUSED)
     if rule not in (PLAIN, UNFUSED):
         model = wna_tf.Learner(model, rule)
-    model.compile(keras.optimizers.SGD(1e-3), "mse", metrics=["accuracy"], jit_compile=jit_compile)
+    loss = keras.losses.SparseCategoricalCrossentropy(True) if name == "gpt" else "mse"
+    model.compile(keras.optimizers.SGD(1e-3), loss, metrics=["accuracy"], jit_compile=jit_compile)
     return model
+
+
+def _make_vision_transformer(width: int) -> keras.Model:
+    import keras_hub  # Only here: it takes long to load.
+
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(32, 32, 3),
+        patch_size=4,
+        num_layers=4,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=4 * width,
+    )
+    outputs = keras.layers.Dense(10)(backbone.output[:, 0])
+    return keras.Model(backbone.input, outputs)
 
 
 def blocks(name: str, width: int) -> list[costs.Block]:
@@ -61,9 +85,10 @@ def blocks(name: str, width: int) -> list[costs.Block]:
 def make_batch(name: str, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns made-up inputs and targets; a step takes as long for any."""
     rng = np.random.default_rng(0)
-    return tuple(
-        rng.random((batch_size, *shape), dtype="float32") for shape in datasets.shapes(name)
-    )
+    if name == "gpt":
+        return next(language_model.draw(language_model.load_text()[0], 1, 0, batch_size))
+    shapes = [(32, 32, 3), (10,)] if name == "vit" else datasets.shapes(name)
+    return tuple(rng.random((batch_size, *shape), dtype="float32") for shape in shapes)
 
 
 def repeat(batch: Sequence[Any], steps: int) -> tf.data.Dataset:

@@ -4,10 +4,10 @@
 
 In each round every rule takes one chunk of steps as `fit` does, plain Keras first: a ratio is
 taken within a round, so that it holds when the machine's speed drifts. Direct feedback does not fit
-the recurrent network (`--network add`). Columns: milliseconds a step (median);
-images a second; its ratio to `keras.Model.fit` on the same network (median and quartiles); the
-ratio of processor time, which holds where cores are shared with others; the ratio to the limit,
-the same convolutions and matrix products alone, timed in the same rounds.
+networks with an output for each step (`--network add`, `--network gpt`). Columns: milliseconds a
+step (median); examples a second; its ratio to `keras.Model.fit` on the same network (median and
+quartiles); the ratio of processor time, which holds where cores are shared with others; the ratio
+to the limit, the same convolutions and matrix products alone, timed in the same rounds.
 """
 
 import argparse
@@ -77,7 +77,8 @@ def measure(
     """Returns a row for plain Keras and for each rule."""
     data = cases.repeat(cases.make_batch(network, batch_size), -1)
     functions, limits = {}, {}
-    for rule in [cases.PLAIN, cases.UNFUSED, *rules]:
+    plain = [cases.PLAIN] if network in cases.TRANSFORMERS else [cases.PLAIN, cases.UNFUSED]
+    for rule in [*plain, *rules]:
         # Plain Keras without XLA: what both are compared with.
         model = cases.make_model(rule, network, width, jit_compile and rule in rules)
         functions[rule] = cases.stepper(model, data, steps)
@@ -100,7 +101,7 @@ def measure(
                 "width": width,
                 "rule": rule,
                 "ms a step": round(1e3 * median, 1),
-                "images/s": round(batch_size / median),
+                "examples/s": round(batch_size / median),
                 "ratio": round(middle, 2),
                 "quartiles": f"{low:.2f} to {high:.2f}",
                 "processor": round(cases.ratios(processor[rule], processor[cases.PLAIN])[1], 2),

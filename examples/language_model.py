@@ -20,25 +20,25 @@ CHARACTERS = 128
 class TokensAndPositions(layers.Layer):
     """The sum of an embedding of each character and of one of its position."""
 
-    def __init__(self, **options: object):
+    def __init__(self, width: int, **options: object):
         super().__init__(**options)
-        self.tokens = layers.Embedding(CHARACTERS, WIDTH)
-        self.positions = layers.Embedding(CONTEXT, WIDTH)
+        self.tokens = layers.Embedding(CHARACTERS, width)
+        self.positions = layers.Embedding(CONTEXT, width)
 
     def call(self, ids: keras.KerasTensor) -> keras.KerasTensor:
         return self.tokens(ids) + self.positions(ops.arange(ops.shape(ids)[1]))
 
 
-def make_network() -> keras.Model:
+def make_network(width: int = WIDTH) -> keras.Model:
     """Returns a transformer that sees only what is before a character, in plain Keras layers."""
-    ids = keras.Input((None,), dtype="int32")
-    x = TokensAndPositions()(ids)
+    ids = keras.Input((CONTEXT,), dtype="int32")
+    x = TokensAndPositions(width)(ids)
     for _ in range(DEPTH):
         h = layers.LayerNormalization()(x)
-        h = layers.MultiHeadAttention(HEADS, WIDTH // HEADS)(h, h, use_causal_mask=True)
+        h = layers.MultiHeadAttention(HEADS, width // HEADS)(h, h, use_causal_mask=True)
         x = x + h
         h = layers.LayerNormalization()(x)
-        h = layers.Dense(WIDTH)(layers.Dense(4 * WIDTH, activation="gelu")(h))
+        h = layers.Dense(width)(layers.Dense(4 * width, activation="gelu")(h))
         x = x + h
     return keras.Model(ids, layers.Dense(CHARACTERS)(layers.LayerNormalization()(x)))
 
@@ -51,11 +51,13 @@ def load_text() -> tuple[np.ndarray, np.ndarray]:
     return ids[:split], ids[split:]
 
 
-def draw(ids: np.ndarray, steps: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def draw(
+    ids: np.ndarray, steps: int, seed: int, batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of random pieces of a text, and of the characters that come next."""
     rng = np.random.default_rng(seed)
     for _ in range(steps):
-        starts = rng.integers(0, len(ids) - CONTEXT - 1, BATCH_SIZE)
+        starts = rng.integers(0, len(ids) - CONTEXT - 1, batch_size)
         pieces = ids[starts[:, None] + np.arange(CONTEXT + 1)]
         yield pieces[:, :-1], pieces[:, 1:]
 
