@@ -54,7 +54,8 @@ def test_any_network_has_blocks():
     x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    h = keras.layers.LSTM(7)(sequence)
+    h, *states = keras.layers.LSTM(7, return_state=True, dropout=0.1)(sequence)
+    h = keras.layers.LSTM(7, recurrent_dropout=0.1)(sequence, initial_state=[h, states[1]])
     x = keras.layers.Concatenate()([x, h])
     outputs = [keras.layers.Dense(2)(x), keras.layers.Dense(1)(x)]
     blocks = costs.read_blocks(trace(keras.Model([image, sequence], outputs)))
@@ -62,8 +63,8 @@ def test_any_network_has_blocks():
         [
             costs.Block(16, 9 * 2, 6, is_hidden=True, normalizes=True, takes_inputs=True),
             costs.Block(4, 9, 12, is_hidden=True),
-            costs.Block(5, 3, 4 * 7, takes_inputs=True),
-            costs.Block(5, 7, 4 * 7, is_hidden=True, turns=5),
+            *[costs.Block(5, 3, 4 * 7, takes_inputs=True)] * 2,
+            *[costs.Block(5, 7, 4 * 7, is_hidden=True, turns=5)] * 2,
             costs.Block(1, 12 + 7, 2, is_last=True),
             costs.Block(1, 12 + 7, 1, is_last=True),
         ]

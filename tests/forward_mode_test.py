@@ -24,6 +24,13 @@ def rnn():
     return wna_tf.models.rnn(3, (4, 1))
 
 
+def states():
+    inputs = keras.Input((3, 4))
+    _, h, c = keras.layers.LSTM(2, return_state=True)(inputs)
+    sequence = keras.layers.SimpleRNN(2, return_sequences=True)(inputs, initial_state=h + c)
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(sequence)))
+
+
 def make_case(make, *credits, rule="align_zero"):
     """Returns learners of one network away from its initial weights, inputs and targets."""
     rng = np.random.default_rng(0)
@@ -62,8 +69,13 @@ class Orthogonal(credit.Forward):
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize(
     ("make", "sizes"),
-    [(mlp, (5, 5, 2)), (cnn, (32, 8, 2)), (rnn, (12, 12, 4))],
-    ids=["mlp", "cnn", "rnn"],
+    [
+        (mlp, (5, 5, 2)),
+        (cnn, (32, 8, 2)),
+        (rnn, (12, 12, 4)),
+        (states, (24, 6, 6, 6, 6, 2)),  # The first recurrence puts out two sequences.
+    ],
+    ids=["mlp", "cnn", "rnn", "states"],
 )
 @pytest.mark.parametrize("rule", ["align_zero", "linearized"])
 def test_a_complete_set_of_tangents_is_exact(make, sizes, rule):

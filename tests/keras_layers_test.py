@@ -117,6 +117,9 @@ NETWORKS = {
         kl.GRU(3, dropout=0.2, recurrent_dropout=0.3, return_sequences=True),
         kl.SimpleRNN(3, dropout=0.2, recurrent_dropout=0.3),
     ),
+    "given_state": lambda: functional(
+        lambda x, h: kl.SimpleRNN(3)(x, initial_state=h), SEQUENCE, (3,)
+    ),
     "sequence_to_sequence": lambda: functional(sequence_to_sequence, SEQUENCE, (3, 4)),
     "transformer": lambda: functional(transformer, SEQUENCE),
     "nested": lambda: functional(lambda x: functional(residual, IMAGE)(x), IMAGE),

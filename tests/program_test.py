@@ -64,3 +64,20 @@ def test_a_recurrence_is_in_no_pair():
         lambda x: layers.Dense(2)(layers.SimpleRNN(3)(layers.Dense(4, name="below")(x))), (5, 2)
     )
     assert pairs(program) == [("below", "simple_rnn.kernel")]
+
+
+def test_the_steps_of_a_recurrence_are_between_its_initial_states_and_its_output():
+    keras.backend.clear_session()
+    sequence, vector = keras.Input((5, 2)), keras.Input((3,))
+    h = layers.Dense(4, name="start")(vector)
+    _, h = layers.GRU(4, return_state=True, name="encoder")(sequence, initial_state=h)
+    outputs = layers.SimpleRNN(4, name="decoder")(sequence, initial_state=h)
+    program = trace(keras.Model([sequence, vector], outputs))
+    names = program.affine_names
+    assert sorted(names[step] for step in program.last_affine_maps) == [
+        "decoder.kernel",
+        "decoder.recurrent_kernel",
+    ]
+    start, *encoder = program.affine_maps[:3]
+    assert program.block_output(start) == start.outputs[0]
+    assert {program.block_output(step) for step in encoder} == {encoder[1].outputs[0]}

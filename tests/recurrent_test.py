@@ -72,7 +72,7 @@ RECURRENT = {
 
 def step_by_step(layer, x):
     """Outputs [batch, time, units] of a recurrent layer, without derivatives between steps."""
-    states = [tf.zeros((len(x), layer.units), "float64")] * (2 if "lstm" in layer.name else 1)
+    states = [tf.zeros((len(x), size), "float64") for size in layer.state_size]
     outputs = []
     for t in range(x.shape[1]):
         h, states = layer.cell(x[:, t], [tf.stop_gradient(state) for state in states])
@@ -121,6 +121,25 @@ def test_the_last_affine_map_of_a_recurrent_layer_is_one_step_of_it(name, rule):
     assert_close(updates[2:], expected)
     if rule == "readout":
         assert not np.any(updates[0])
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_direct_feedback_sends_nothing_to_initial_states():
+    inputs = keras.Input((5, 4))
+    _, *states = layers.LSTM(3, return_state=True, name="encoder")(inputs)
+    h = layers.LSTM(3, return_sequences=True, name="decoder")(inputs, initial_state=states)
+    network = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(h)))
+    learner = wna_tf.Learner(network, "direct_feedback_alignment")
+    learner.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 5, 4)), rng.normal(size=(6, 2))
+    error = 2 * (network(x) - y) / 12
+    encoder = network.get_layer("encoder")
+    deltas = tf.einsum("nc,tuc->ntu", error, learner.feedback_weights[0])
+    with tf.GradientTape() as tape:
+        projected = tf.reduce_sum(step_by_step(encoder, tf.constant(x)) * deltas)
+    expected = tape.gradient(projected, encoder.trainable_variables)
+    assert_close(learner.updates(x, y)[:3], expected)
 
 
 def test_the_loss_sums_over_time_and_averages_over_the_batch():

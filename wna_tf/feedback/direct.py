@@ -20,8 +20,8 @@ class Direct(Feedback):
 
     A recurrent layer is one block, whose affine map is one step of it, `x_t W + h_{t-1} R`, and
     whose output is that of all steps: each step gets a projection of its own, from which both
-    kernels learn, and nothing is carried from step to step. If it is the last one, its steps get
-    the exact gradients of what they put out.
+    kernels learn, and nothing is carried from step to step, nor to initial states. If it is the
+    last one, its steps get the exact gradients of what they put out.
     """
 
     name = "direct"

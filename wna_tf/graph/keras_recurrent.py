@@ -14,7 +14,6 @@ from wna_tf.graph.recurrence import Recurrence
 from wna_tf.graph.registry import Emitter, Refused, register_layer
 from wna_tf.layers.recurrent import Cell
 
-Linear = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Offset = Callable[[tf.Tensor], tf.Tensor]
 Kernel = Callable[[tf.Tensor], tf.Tensor]
 
@@ -145,13 +144,13 @@ def _keras_recurrence(
         sequences = emit.local(_drop, sequences, *of_inputs)
     u = emit.affine(
         layer,
-        _multiply_parts(len(of_inputs) or 1),
+        _multiply_parts if of_inputs else ops.matmul,
         sequences,
         layer.cell.kernel,
         bias,
         of_input,
         initializer=layer.kernel_initializer,
-        is_product=form.offsets is None and len(of_inputs) < 2,
+        is_product=form.offsets is None and not of_inputs,
     )
     masks = [] if mask is None else [emit.local(_as_steps, mask)]
     given = [] if initial_state is None else keras.tree.flatten(initial_state)
@@ -210,14 +209,14 @@ def _cell(form: Form, num_masks: int, num_dropouts: int) -> Cell:
     return cell
 
 
-def _multiply_parts(count: int) -> Linear:
-    """Returns the product of parts of an input with as many parts of a kernel, side by side."""
+def _multiply_parts(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Returns the products of inputs [batch, time, parts, features] with parts of a kernel.
 
-    def linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        parts = zip(ops.split(x, count, -1), ops.split(kernel, count, -1), strict=True)
-        return ops.concatenate([ops.matmul(*part) for part in parts], -1)
-
-    return linear
+    It does not split and concatenate, whose derivatives XLA takes but twice.
+    """
+    parts = ops.reshape(kernel, (x.shape[-1], x.shape[-2], -1))
+    product = ops.einsum("btpf,fpu->btpu", x, parts)
+    return ops.reshape(product, (-1, ops.shape(x)[1], kernel.shape[-1]))
 
 
 def _draw_dropout(layer: Any, emit: Emitter, sequences: Value) -> tuple[list[Value], list[Value]]:
@@ -244,9 +243,8 @@ def _draw_dropout(layer: Any, emit: Emitter, sequences: Value) -> tuple[list[Val
 
 
 def _drop(x: tf.Tensor, *dropouts: tf.Tensor) -> tf.Tensor:
-    """Returns the inputs of each part of the kernel, side by side."""
-    kept = [ops.cast(x, keep.dtype) * keep[:, None] for keep in dropouts]
-    return ops.concatenate(kept, -1)
+    """Returns the inputs of each part of the kernel, [batch, time, parts, features]."""
+    return ops.cast(x, dropouts[0].dtype)[:, :, None] * ops.stack(dropouts, 1)[:, None]
 
 
 def _reverse(x: tf.Tensor) -> tf.Tensor:

@@ -208,10 +208,8 @@ class Affine(Map):
         What has the delta's shape takes it from the delta: to take it from the product of the
         kernel would be to compute that.
         """
-        kernel, *biases = record.weights
-        update = transpose_jvp(
-            lambda kernel: self.multiply(record, kernel), kernel, self._scale(delta)
-        )
+        _, *biases = record.weights
+        update = self._learn_kernel(record, self._scale(delta))
         offset = self.offset
         if offset is None:
             return [update, *map(tf.zeros_like, biases)]
@@ -222,6 +220,10 @@ class Affine(Map):
                 for bias in biases
             ),
         ]
+
+    def _learn_kernel(self, record: Record, delta: tf.Tensor) -> tf.Tensor:
+        """Transposes the Jacobian-vector product of the kernel, without scale."""
+        return transpose_jvp(lambda kernel: self.multiply(record, kernel), record.weights[0], delta)
 
     def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
         """Returns what a kernel makes of the presynaptic activity, without scale and bias."""

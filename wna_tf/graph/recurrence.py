@@ -1,12 +1,13 @@
 """The recurrence: an affine map of its own states, in a loop over time."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from wna_tf.graph.jvp import Tangent, push_through
+from wna_tf.graph.jvp import Tangent, push_through, transpose_jvp
 from wna_tf.graph.operators import Affine, Delta, Record, Updates
 from wna_tf.layers import recurrent as loops
 
@@ -110,6 +111,27 @@ class Recurrence(Affine):
         return [loops.swap_time(states) for states, _ in zip(pushed, self.outputs, strict=False)]
 
     def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
+        return tf.concat(list(map(self.linear, self._activities(record), self._split(kernel))), -1)
+
+    def _learn_kernel(self, record: Record, delta: tf.Tensor) -> tf.Tensor:
+        # Part by part: XLA does not differentiate as often as a transpose does what joins them.
+        parts = zip(
+            self._activities(record),
+            self._split(record.weights[0]),
+            self._split(delta),
+            strict=True,
+        )
+        updates = [
+            transpose_jvp(functools.partial(self.linear, p), kernel, delta)
+            for p, kernel, delta in parts
+        ]
+        return tf.concat(updates, -1)
+
+    def _activities(self, record: Record) -> list[tf.Tensor]:
+        """Returns the presynaptic activity of each part, all steps at once.
+
+        So a kernel learns by one product instead of one a step.
+        """
         loop: Loop = record.loop
         activities: list[tf.Tensor] = []
 
@@ -117,9 +139,8 @@ class Recurrence(Affine):
             activities.append(p)
             return loop.products[len(activities) - 1]
 
-        # All steps at once: one product instead of one a step.
         self.cell(recurrent, *loop.sequences, *self._constants(record.inputs), *loop.states)
-        return tf.concat(list(map(self.linear, activities, self._split(kernel))), -1)
+        return activities
 
     def as_rows(self, product: tf.Tensor) -> tf.Tensor:
         return loops.swap_time(product)
