@@ -373,3 +373,99 @@ def test_a_subclass_is_written_as_its_parent_unless_it_overrides_call():
         assert step.name == "scale"
         assert len(step.weights) == 1
     assert expanded == [Parent, Same]
+
+
+class TwoTowers(keras.Model):
+    """A model in Python that takes and returns dicts."""
+
+    def __init__(self):
+        super().__init__(name="towers")
+        self.a = layers.Dense(4, activation="tanh")
+        self.b = layers.Dense(4, activation="tanh")
+        self.head = layers.Dense(2)
+
+    def call(self, inputs, training=False):
+        h = self.a(inputs["x"]) + self.b(inputs["pair"][0])
+        return {"head": self.head(h), "hidden": [h]}
+
+
+def two_towers():
+    inputs = {"x": keras.Input((3,), name="x"), "pair": [keras.Input((5,), name="y")]}
+    return keras.Model(inputs, TwoTowers()(inputs))
+
+
+def built_by_call():
+    model = TwoTowers()
+    model({"x": np.ones((2, 3)), "pair": [np.ones((2, 5))]})
+    return model
+
+
+@pytest.mark.parametrize("make", [two_towers, built_by_call])
+def test_nested_inputs_and_outputs_of_functional_and_subclassed_models(make):
+    rng = np.random.default_rng(0)
+    x = {"x": rng.normal(size=(4, 3)), "pair": [rng.normal(size=(4, 5))]}
+    y = {"head": rng.normal(size=(4, 2)), "hidden": [rng.normal(size=(4, 4))]}
+    losses = {"head": "mse", "hidden": ["mae"]}
+    results = []
+    for wrap in (lambda model: wna_tf.Learner(model, "backprop"), lambda model: model):
+        keras.utils.set_random_seed(0)
+        model = wrap(make())
+        model.compile(keras.optimizers.SGD(0.5), losses)
+        logs = model.train_on_batch(x, y, return_dict=True)
+        results.append([*map(np.asarray, model.trainable_variables), logs["loss"]])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    learner = wna_tf.Learner(make(), "feedback_alignment")
+    learner.compile("sgd", losses)
+    predicted = learner.predict(x, verbose=0)
+    assert predicted["hidden"][0].shape == (4, 4)
+
+
+def test_a_model_of_several_arguments_is_to_be_wrapped():
+    class Two(keras.Model):
+        def call(self, x, y):
+            return x + y
+
+    model = Two(name="two")
+    model(np.ones((2, 3)), np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"with one argument.*'two', which takes x, y"):
+        wna_tf.Learner(model)
+
+
+def test_a_loss_inside_of_a_layer_of_layers_is_refused():
+    class Penalized(OfDense):
+        def call(self, inputs):
+            self.add_loss(ops.sum(self.dense(inputs)))
+            return self.dense(inputs)
+
+    with pytest.raises(ValueError, match="'guilty' of class Penalized: it adds a loss"):
+        wna_tf.Learner(inside(Penalized(name="guilty")))
+
+
+def test_what_a_layer_without_weights_is_given_is_not_hidden_in_it():
+    class Multiply(layers.Layer):
+        def call(self, x, matrix):
+            return ops.matmul(x, matrix)
+
+    class Tied(OfDense):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.multiply = Multiply()
+
+        def call(self, inputs):
+            return self.multiply(self.dense(inputs), ops.transpose(self.dense.kernel))
+
+    program = trace(inside(Tied()))
+    kernels = [step.kernel.path for step in program.affine_maps]
+    assert len(kernels) == 3
+    assert kernels[0] == kernels[1]
+
+
+def test_a_loop_over_time_is_unrolled_where_it_is_not_known():
+    program = trace(inside(layers.ConvLSTM1D(2, 2), (3, 5, 2)))
+    assert len({id(step.kernel) for step in program.affine_maps}) == 3
+    assert len(program.affine_maps) > 3
+    inputs = keras.Input((None, 4))
+    network = keras.Model(inputs, layers.RNN(layers.GRUCell(3), name="cells")(inputs))
+    with pytest.raises(ValueError, match=r"layer .cells. of class RNN: .*unroll a RNN"):
+        trace(network)

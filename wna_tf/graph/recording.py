@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -51,6 +51,21 @@ class Call:
         ]
 
     @property
+    def chain(self) -> Iterator["Call"]:
+        """The call, and those in which it was made."""
+        call: Call | None = self
+        while call:
+            yield call
+            call = call.parent
+
+    @property
+    def descendants(self) -> Iterator["Call"]:
+        """The calls in the call, at any depth."""
+        for child in self.children:
+            yield child
+            yield from child.descendants
+
+    @property
     def put_out(self) -> list[tf.Tensor]:
         """The tensors among its outputs."""
         return _tensors(self.outputs)
@@ -70,6 +85,7 @@ class Recording:
         inputs: The placeholders of the inputs, in the order of `keras.tree.flatten`.
         variables: Variables, by the names of the placeholders that stand for them.
         updates: Variables that the network writes to, with what it writes.
+        penalized: Calls of layers that add a loss of their own.
         replayer: Runs operations again.
 
     Raises:
@@ -77,6 +93,7 @@ class Recording:
     """
 
     def __init__(self, network: keras.Model, inputs: Any, training: bool):
+        self.penalized: list[Call] = []
         self._stack: list[Call] = []
         self._markers: dict[Call, tuple[tf.Operation, tf.Operation]] = {}
 
@@ -86,7 +103,8 @@ class Recording:
                 lambda symbol: tf.compat.v1.placeholder(symbol.dtype, symbol.shape), inputs
             )
             self.inputs = keras.tree.flatten(placeholders)
-            with _Placeholders(graph) as scope, self._watch_calls(graph), _functions_inlined():
+            scope = _Placeholders(graph, lambda: self.penalized.append(self._stack[-1]))
+            with scope, self._watch_calls(graph), _written_plainly():
                 options = {"training": training} if takes_training(network.call) else {}
                 network(placeholders, **options)
             self.variables = {tensor.name: variable for variable, tensor in scope.read.values()}
@@ -141,11 +159,17 @@ class Recording:
 
 
 class _Placeholders(keras.StatelessScope):
-    """Gives placeholders for variables, and keeps what is written to them."""
+    """Gives placeholders for variables, and keeps what is written to them.
 
-    def __init__(self, graph: tf.Graph):
+    Args:
+        graph: Where the placeholders are.
+        penalize: Is called when a layer adds a loss.
+    """
+
+    def __init__(self, graph: tf.Graph, penalize: Callable[[], None]):
         super().__init__(collect_losses=True)
         self._graph = graph
+        self._penalize = penalize
         self.read: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
         self.written: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
 
@@ -159,6 +183,10 @@ class _Placeholders(keras.StatelessScope):
             self.read[id(variable)] = variable, placeholder
         return self.read[id(variable)][1]
 
+    def add_loss(self, loss: tf.Tensor) -> None:
+        del loss
+        self._penalize()
+
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
         update = variable, tf.stop_gradient(value)  # As in Keras, where an assignment has none.
@@ -167,14 +195,20 @@ class _Placeholders(keras.StatelessScope):
 
 
 @contextlib.contextmanager
-def _functions_inlined() -> Iterator[None]:
-    """Writes the operations of `tf.function`s into the graph, not calls of them."""
-    before = tf.config.functions_run_eagerly()
+def _written_plainly() -> Iterator[None]:
+    """Writes operations of `tf.function`s into the graph, not calls; raises errors as they are."""
+    eagerly, filtered = (
+        tf.config.functions_run_eagerly(),
+        keras.config.is_traceback_filtering_enabled(),
+    )
     tf.config.run_functions_eagerly(True)
+    keras.config.disable_traceback_filtering()
     try:
         yield
     finally:
-        tf.config.run_functions_eagerly(before)
+        tf.config.run_functions_eagerly(eagerly)
+        if filtered:
+            keras.config.enable_traceback_filtering()
 
 
 @contextlib.contextmanager

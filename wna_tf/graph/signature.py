@@ -1,5 +1,6 @@
 """Signatures: what a network takes."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -57,16 +58,23 @@ class Signature:
 
 
 def _built_with(network: keras.Model) -> Any:
-    """Returns symbols of the inputs that a model was built with."""
-    config = network.get_build_config() or {}
-    shapes = config.get("shapes_dict") or {"input": config.get("input_shape")}
-    if len(shapes) != 1 or None in shapes.values():
+    """Returns symbols of the input that a model was built with."""
+    parameters = inspect.signature(network.call).parameters.values()
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    shape = (network.get_build_config() or {}).get("input_shape")
+    if len(required) != 1 or shape is None:
         raise ValueError(
-            "Expected a model that was built with one argument: call it on symbols, and wrap "
-            "keras.Model(symbols, network(symbols)). "
-            f"Received: {network.name!r}, which was built with {sorted(shapes)}"
+            "Expected a model that is called with one argument, and was built by a call: else call "
+            "it on symbols, and wrap keras.Model(symbols, network(...)). "
+            f"Received: {network.name!r}, which takes {', '.join(required)}"
         )
-    (shape,) = shapes.values()
-    return keras.tree.map_shape_structure(
-        lambda shape: keras.KerasTensor((None, *shape[1:]), network.compute_dtype), shape
-    )
+    return _symbols(shape, network.compute_dtype)
+
+
+def _symbols(shapes: Any, dtype: str) -> Any:
+    """Returns symbols of some shapes, with any batch, nested as those are."""
+    if isinstance(shapes, dict):
+        return {name: _symbols(shape, dtype) for name, shape in shapes.items()}
+    if isinstance(shapes, list | tuple) and any(isinstance(x, list | tuple) for x in shapes):
+        return [_symbols(shape, dtype) for shape in shapes]
+    return keras.KerasTensor((None, *shapes[1:]), dtype)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from wna_tf import internals
 from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layers.
+from wna_tf.graph.cut import Cut
 from wna_tf.graph.folding import fold
 from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
 from wna_tf.graph.origins import ADDITIONS, CONTRACTIONS, ELEMENTWISE, REARRANGEMENTS, Origins
@@ -77,6 +78,8 @@ def _trace(
             whole.add(call)
 
 
+Category = tuple[type[Local], str]
+
 _HINT = """. If its weights are to learn by their derivatives alone, say so:
 
 @wna_tf.register_layer({})
@@ -98,7 +101,7 @@ class _Tracer:
     """
 
     def __init__(self, recording: Recording, emit: Emitter, whole: set[Call]):
-        self.current = list(_chain(recording.root))
+        self.current = list(recording.root.chain)
         self._recording = recording
         self._emit = emit
         self._whole = whole
@@ -114,9 +117,10 @@ class _Tracer:
         }
         states = recording.variables.keys() - self._weights.keys()
         self._origins = Origins(self._weights, set(states))
+        self._cut = Cut(recording, self._origins, self._weights, whole)
         self._places: dict[str, Value] = {}
         self._pending: list[tf.Operation] = []
-        self._category: Any = None
+        self._category: Category | None = None
         self._pending_in = self.current
         self._in_block: set[str] = set()
         self._roots: dict[str, str] = {}
@@ -132,10 +136,11 @@ class _Tracer:
         inputs = [self._found(tensor, self._emit.new_value()) for tensor in recording.inputs]
         outputs = keras.tree.flatten(recording.root.outputs)
         masks = list(map(internals.mask_of, outputs))
-        sinks = [*outputs, *(mask for mask in masks if mask is not None)]
-        self._find_needed([*sinks, *(value for _, value in recording.updates)])
         self._walk(recording.root)
         self._flush()
+        for call in recording.penalized:
+            self.current = list(call.chain)
+            raise Refused("it adds a loss of its own, which no rule assigns to weights")
         structure = keras.tree.map_structure(self._place, recording.root.outputs)
         mask_places = [None if mask is None else self._place(mask) for mask in masks]
         for variable, value in recording.updates:
@@ -144,34 +149,15 @@ class _Tracer:
         shapes = self._survey(inputs)
         return Program(maps, inputs, structure, signature, shapes, infer, mask_places)
 
-    def _find_needed(self, sinks: Sequence[tf.Tensor]) -> None:
-        """Finds the operations that the network's outputs and states depend on."""
-        calls = {call.end: call for call in _descendants(self._recording.root)}
-        self._external = {tensor.name for tensor in sinks}
-        self._needed: set[str] = set()
-        self._needed_calls: set[Call] = set()
-        wanted = set(self._external)
-        for number, operation in reversed(list(enumerate(self._recording.operations, 1))):
-            call = calls.get(number)
-            if call and call.parent and self._may_be_a_map(call):
-                if wanted.isdisjoint(x.name for x in call.put_out):
-                    continue
-                self._needed_calls.add(call)
-                wanted.update(tensor.name for tensor in call.tensors)
-                self._external.update(tensor.name for tensor in call.tensors)
-            if not wanted.isdisjoint(output.name for output in operation.outputs):
-                self._needed.add(operation.name)
-                wanted.update(x.name for x in operation.inputs)
-
     def _walk(self, call: Call) -> None:
         """Adds what a layer does that is made of other layers and of operations."""
         position = call.start
         for child in call.children:
             self._add_operations(call, position, child.start)
             self._check(child)
-            if self._is_a_map(child):
+            if self._cut.is_a_map(child):
                 self._covered.append(child)
-                if child in self._needed_calls:
+                if self._cut.needs(child):
                     self._flush()
                     self._add_call(child)
             else:
@@ -179,52 +165,9 @@ class _Tracer:
             position = child.end
         self._add_operations(call, position, call.end)
 
-    def _may_be_a_map(self, call: Call) -> bool:
-        """Returns whether a layer is one of those that are maps, unless it uses others' weights."""
-        if call in self._whole or find_expansion(call.layer):
-            return True
-        is_made_of_maps = any(find_expansion(child.layer) for child in _descendants(call))
-        return not call.layer.weights and not is_made_of_maps
-
-    def _is_a_map(self, call: Call) -> bool:
-        if not self._may_be_a_map(call):
-            return False
-        if call in self._whole:
-            return True
-        operations = self._recording.operations[call.start : call.end]
-        own = {id(variable) for variable in call.layer.weights}
-        given = {tensor.name for tensor in call.tensors}
-        borrows = any(
-            x.name in self._weights and x.name not in given and id(self._weights[x.name]) not in own
-            for operation in operations
-            for x in operation.inputs
-        )
-        # A layer without weights may contract those that it is given, or attach a mask in its call.
-        is_known = bool(find_expansion(call.layer)) or not (
-            any(self._origins[tensor].weights for tensor in call.tensors)
-            or self._is_seen_inside(operations, call)
-        )
-        return is_known and not borrows
-
-    def _is_seen_inside(self, operations: Sequence[tf.Operation], call: Call) -> bool:
-        """Returns whether something that a layer makes is used outside, but not put out."""
-        names = {operation.name for operation in operations}
-        put_out = {tensor.name for tensor in call.put_out}
-        return any(
-            self._origins[x].is_activity and self._is_used_outside(x, names)
-            for operation in operations
-            for x in operation.outputs
-            if x.name not in put_out
-        )
-
-    def _is_used_outside(self, tensor: tf.Tensor, names: set[str]) -> bool:
-        """Returns whether others than some operations use a tensor, by their names."""
-        uses = {use.name for use in tensor.consumers()} - names
-        return tensor.name in self._external or not uses.isdisjoint(self._needed)
-
     def _check(self, call: Call) -> None:
         """Raises `Refused` for what no layer may have."""
-        self.current = list(_chain(call))
+        self.current = list(call.chain)
         layer = call.layer
         if getattr(layer, "activity_regularizer", None) is not None:
             raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
@@ -250,9 +193,9 @@ class _Tracer:
         self._own(before)
 
     def _add_operations(self, call: Call, start: int, end: int) -> None:
-        self.current = list(_chain(call))
+        self.current = list(call.chain)
         for operation in self._recording.operations[start:end]:
-            is_needed = operation.name in self._needed and operation.type != "Placeholder"
+            is_needed = self._cut.needs(operation) and operation.type != "Placeholder"
             if is_needed and any(self._origins[x].is_activity for x in operation.outputs):
                 self._add_operation(operation)
 
@@ -277,11 +220,11 @@ class _Tracer:
             self._pending_in = self.current
         self._pending.append(operation)
 
-    def _categorize(self, operation: tf.Operation) -> Any:
-        """Returns what only such operations may be added together with that have the same.
+    def _categorize(self, operation: tf.Operation) -> Category | None:
+        """Returns what operations that wait together must have in common.
 
         It is the kind of map that they make, and for an activation its input; None for operations
-        on shapes, masks and the like, which may go with any.
+        on shapes, masks and the like, which may wait with any.
         """
         (output, *others) = operation.outputs
         if not output.dtype.is_floating:
@@ -290,24 +233,24 @@ class _Tracer:
         weights = any(self._origins[x].weights for x in operation.inputs)
         carrying = [name for name, x in activity.items() if self._origins[x].carries]
         if operation.type == "Cast":
-            return Rearrangement
+            return Rearrangement, ""
         if self._in_block.issuperset(carrying) and len(carrying) == 1 and not others:
             is_rearranged = operation.type in REARRANGEMENTS and not weights
             if is_rearranged or operation.type in ADDITIONS:
                 self._in_block.add(output.name)
-                return Rearrangement
+                return Rearrangement, ""
         roots = {self._roots.get(name, name) for name in activity}
         shapes = {str(x.shape) for x in (output, *activity.values())}
         if operation.type in ELEMENTWISE and len(roots) == len(shapes) == 1 and not weights:
-            (self._roots[output.name],) = roots
-            return Activation, *roots
-        return Local
+            (root,) = roots
+            self._roots[output.name] = root
+            return Activation, root
+        return Local, ""
 
     def _flush(self) -> None:
         """Adds the operations that wait, as one map for each connected part of them."""
         pending, self._pending = self._pending, []
-        kind = self._category[0] if isinstance(self._category, tuple) else self._category
-        self._category = None
+        (kind, _), self._category = self._category or (Local, ""), None
         parts: list[list[tf.Operation]] = []
         for operation in pending:
             inputs = {x.name for x in operation.inputs}
@@ -320,7 +263,7 @@ class _Tracer:
             parts.append([x for part in connected for x in part] + [operation])
         current, self.current = self.current, self._pending_in
         for part in parts:
-            self._add_part(part, kind or Local)
+            self._add_part(part, kind)
         self.current = current
 
     def _add_part(self, operations: list[tf.Operation], kind: type[Local]) -> None:
@@ -336,7 +279,7 @@ class _Tracer:
         outputs = [
             x
             for x in made.values()
-            if self._origins[x].is_activity and self._is_used_outside(x, names)
+            if self._origins[x].is_activity and self._cut.is_used_outside(x, names)
         ]
         if kind is Activation and not len(inputs) == len(outputs) == 1:
             kind = Local
@@ -447,7 +390,7 @@ class _Tracer:
                 values[place.index] = tf.compat.v1.placeholder(tensor.dtype, tensor.shape)
             with keras.StatelessScope(collect_losses=True) as scope:
                 for step in self._emit.maps:
-                    self.current = list(_chain(self._owners[step]))
+                    self.current = list(self._owners[step].chain)
                     weights = [tf.convert_to_tensor(variable.value) for variable in step.weights]
                     record = step.evaluate([values[x.index] for x in step.inputs], weights)
                     if scope.losses:
@@ -485,17 +428,3 @@ def _apply(
             f"return the places of the layer's outputs. Received: {values!r}"
         )
     return values
-
-
-def _chain(call: Call | None) -> Iterable[Call]:
-    """Yields a call and those in which it was made."""
-    while call:
-        yield call
-        call = call.parent
-
-
-def _descendants(call: Call) -> Iterable[Call]:
-    """Yields the calls in a call, at any depth."""
-    for child in call.children:
-        yield child
-        yield from _descendants(child)
