@@ -469,3 +469,27 @@ def test_a_loop_over_time_is_unrolled_where_it_is_not_known():
     network = keras.Model(inputs, layers.RNN(layers.GRUCell(3), name="cells")(inputs))
     with pytest.raises(ValueError, match=r"layer .cells. of class RNN: .*unroll a RNN"):
         trace(network)
+
+
+@pytest.mark.parametrize("function", [ops.softmax, ops.sigmoid])
+def test_cross_entropies_look_through_what_a_layer_of_layers_ends_with(function):
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, inputs):
+            return function(self.dense(inputs))
+
+    inputs = keras.Input((4,))
+    updates = []
+    for wrap in (lambda model: wna_tf.Learner(model, "backprop"), lambda model: model):
+        keras.utils.set_random_seed(0)
+        model = wrap(keras.Model(inputs, Classifier()(inputs)))
+        loss = "categorical_crossentropy" if function is ops.softmax else "binary_crossentropy"
+        model.compile(keras.optimizers.SGD(1.0), loss)
+        before = model.trainable_variables[0].numpy()
+        model.train_on_batch(1e3 * np.eye(4), np.eye(4, 3))  # Saturated: without logits, no error.
+        updates.append(model.trainable_variables[0].numpy() - before)
+    np.testing.assert_allclose(*updates, rtol=1e-5)
+    assert np.abs(updates[0]).max() > 1

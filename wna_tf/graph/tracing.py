@@ -125,6 +125,7 @@ class _Tracer:
         self._in_block: set[str] = set()
         self._roots: dict[str, str] = {}
         self._covered: list[Call] = []
+        self._logits: dict[str, tf.Tensor] = {}
         self._owners: dict[Map, Call] = {}
 
     def trace(self, signature: Signature, infer: Callable[[], Program]) -> Program:
@@ -135,6 +136,8 @@ class _Tracer:
                 raise Refused(f"it writes to the variable {variable.path!r}, which it learns")
         inputs = [self._found(tensor, self._emit.new_value()) for tensor in recording.inputs]
         outputs = keras.tree.flatten(recording.root.outputs)
+        pairs = [(output.name, internals.logits_of(output)) for output in outputs]
+        self._logits = {name: logits for name, logits in pairs if logits is not None}
         masks = list(map(internals.mask_of, outputs))
         self._walk(recording.root)
         self._flush()
@@ -292,8 +295,12 @@ class _Tracer:
         """Adds the operations between some tensors as one map."""
         places = tuple(self._place(x) for x in inputs)
         given = [x.name for x in inputs]
-        operations = sources(outputs, given)
-        replay = self._recording.replayer.function(given, operations, [x.name for x in outputs])
+        logits = {x.name: self._logits[x.name] for x in outputs if x.name in self._logits}
+        operations = sources([*outputs, *logits.values()], given)
+        made = [x.name for x in (*outputs, *logits.values())]
+        replay = self._recording.replayer.function(given, operations, made)
+        if logits:
+            replay = _keep_logits(replay, [x.name in logits for x in outputs])
         read = [self._weights.get(x.outputs[0].name) for x in operations if x.type == "Placeholder"]
         weights = tuple(
             variable for variable in read if variable is not None and variable.trainable
@@ -400,6 +407,20 @@ class _Tracer:
 
         tf.compat.v1.wrap_function(run, [])
         return [tuple(tensor.shape) for tensor in values]
+
+
+def _keep_logits(replay: Callable, has_logits: Sequence[bool]) -> Callable[..., list[tf.Tensor]]:
+    """Returns a function whose outputs keep their logits, which `replay` puts out behind them."""
+
+    def apply(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        made = replay(*tensors)
+        outputs, logits = made[: len(has_logits)], iter(made[len(has_logits) :])
+        for output, has in zip(outputs, has_logits, strict=True):
+            if has:
+                internals.set_logits(output, next(logits))
+        return outputs
+
+    return apply
 
 
 def _apply(
