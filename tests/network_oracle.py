@@ -1,0 +1,448 @@
+"""Updates of the learning rules for any Keras network, op by op, as SCIENCE.md section 2 says them.
+
+The network runs eagerly, and every TensorFlow op that it executes passes through here. An op in
+which a weight meets activity is an affine map where it contracts the two, and local otherwise;
+nothing is known of layers, but that a normalization is one map.
+"""
+
+import contextlib
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python import pywrap_tfe
+from tensorflow.python.framework import op_def_registry
+
+CURRENT = ("backprop", "align_prop", "feedback_alignment", "kolen_pollack", "sign_symmetry")
+NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
+CONTRACTIONS = {
+    "BatchMatMul",
+    "BatchMatMulV2",
+    "BatchMatMulV3",
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "Conv3D",
+    "Conv3DBackpropInputV2",
+    "DepthwiseConv2dNative",
+    "Einsum",
+    "MatMul",
+}
+# What hands a tensor's entries on: a weight behind one is a weight, an affine map's output its.
+SAME_ENTRIES = {
+    "BatchToSpaceND",
+    "Cast",
+    "ExpandDims",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Split",
+    "SplitV",
+    "Squeeze",
+    "StridedSlice",
+    "Transpose",
+    "Unpack",
+}
+READS = {"ReadVariableOp", "ResourceGather", "ResourceGatherNd"}
+stop = tf.stop_gradient
+
+
+@dataclasses.dataclass
+class Weight:
+    """A tensor of a weight's entries, with the same ones of the feedback weights."""
+
+    tensor: tf.Tensor
+    feedback: tf.Tensor | None
+    variable: keras.Variable
+
+
+@dataclasses.dataclass
+class Map:
+    """The output of an affine or local map, and the map whose block it is in."""
+
+    op: str
+    output: tf.Tensor
+    layer: str = ""
+    in_block: bool = False
+
+
+class Run:
+    """One evaluation of a network.
+
+    Args:
+        network: Keras model.
+        feedback: Feedback weights of the variables, by `id`, for networks in which all three
+            choices but the feedback are current; None where the maps are only to be noted.
+        like: An earlier run, of the same maps; this one then cuts every map off from those
+            before it.
+    """
+
+    def __init__(self, network, feedback=None, like=None):
+        self.feedback, self.like, self.maps, self.kernels = feedback, like, [], []
+        self._variables = {id(v.value.handle): v for v in network.trainable_variables}
+        self._weights, self._affine, self._alive, self._inside = {}, {}, [], False
+        self._execute = pywrap_tfe.TFE_Py_FastPathExecute
+
+    @contextlib.contextmanager
+    def watching(self):
+        """Lets every op of TensorFlow pass through this run."""
+        calls = {layer: layer.call for layer in NORMALIZATIONS}
+        eager = tf.config.functions_run_eagerly()
+        tf.config.run_functions_eagerly(True)
+        pywrap_tfe.TFE_Py_FastPathExecute = self._op
+        for layer, call in calls.items():
+            layer.call = self._normalization(call)
+        try:
+            yield
+        finally:
+            pywrap_tfe.TFE_Py_FastPathExecute = self._execute
+            tf.config.run_functions_eagerly(eager)
+            for layer, call in calls.items():
+                layer.call = call
+
+    @staticmethod
+    def _tensor(x):
+        if isinstance(x, list | tuple) and any(tf.is_tensor(part) for part in x):
+            return [tf.convert_to_tensor(part) for part in x]
+        if isinstance(x, bool | int | float):
+            return x
+        return (
+            tf.zeros(0, tf.int32)
+            if isinstance(x, list | tuple) and not x
+            else tf.convert_to_tensor(x)
+        )
+
+    def _weight(self, x):
+        return self._weights.get(id(x))
+
+    def _cut(self, x):
+        """Returns x without what came before it, unless x is a weight."""
+        if isinstance(x, list | tuple):
+            return type(x)(map(self._cut, x))
+        if not tf.is_tensor(x) or self._weight(x) or not x.dtype.is_floating:
+            return x
+        self._alive.append(stop(x))
+        return self._alive[-1]
+
+    def _op(self, context, op, name, *arguments):
+        op = op.decode() if isinstance(op, bytes) else op
+        inputs = len(op_def_registry.get(op).input_arg)
+        arguments = [self._tensor(a) if i < inputs else a for i, a in enumerate(arguments)]
+        result = self._result(lambda args: self._run(context, op, name, args), op, arguments)
+        self._alive += [arguments, result]  # Python gives the `id` of what is gone to others.
+        return result
+
+    def _run(self, context, op, name, arguments):
+        if op == "Conv2D" and arguments[0].shape[-1] != arguments[1].shape[-2]:  # In groups.
+            x, kernel, *rest = arguments
+            groups = x.shape[-1] // kernel.shape[-2]
+            parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+            return tf.concat([self._execute(context, op, name, *part, *rest) for part in parts], -1)
+        return self._execute(context, op, name, *arguments)
+
+    def _result(self, run, op, arguments):
+        if op in READS and (variable := self._variables.get(id(arguments[0]))) is not None:
+            if op != "ReadVariableOp":
+                return self._local(run, op, arguments)
+            value = run(arguments)
+            feedback = None
+            if self.feedback is not None and id(variable) in self.feedback:
+                feedback = self.feedback[id(variable)]
+            self._weights[id(value)] = Weight(value, feedback, variable)
+            return value
+        flat = tf.nest.flatten(arguments)
+        weights = [w for w in map(self._weight, flat) if w]
+        if self._inside or not weights:
+            result = run(arguments)
+            if op in SAME_ENTRIES:
+                for x in flat:
+                    if id(x) in self._affine:
+                        self._affine[id(result)] = self._affine[id(x)]
+            return result
+        if op in SAME_ENTRIES or self._is_scaling(op, flat):
+            return self._same_entries(run, arguments, weights[0])
+        if op in CONTRACTIONS:
+            return self._contraction(run, op, arguments, weights)
+        return self._local(run, op, arguments, weights)
+
+    def _is_scaling(self, op, flat):
+        return op in ("Mul", "RealDiv") and all(
+            self._weight(x) or x.shape.rank == 0 for x in flat if tf.is_tensor(x)
+        )
+
+    def _replaced(self, arguments):
+        """Returns an op's arguments with feedback weights in the place of weights."""
+        return [
+            stop(w.feedback) if (w := self._weight(a)) and w.feedback is not None else a
+            for a in arguments
+        ]
+
+    def _same_entries(self, run, arguments, weight):
+        result = run(arguments)
+        replaced = run(self._replaced(arguments))
+        for ours, theirs in zip(tf.nest.flatten(result), tf.nest.flatten(replaced), strict=True):
+            feedback = theirs if weight.feedback is not None else None
+            self._weights[id(ours)] = Weight(ours, feedback, weight.variable)
+        self._alive += [result, replaced]
+        return result
+
+    def _contraction(self, run, op, arguments, weights):
+        (weight,) = weights  # Two weights that meet are no affine map that we know.
+        if not any(weight.variable is kernel for kernel in self.kernels):
+            self.kernels.append(weight.variable)
+        if self.feedback is not None:
+            if weight.feedback is None:
+                return run(arguments)
+            learned = run(self._cut(arguments))
+            carried = run(self._replaced(arguments))
+            if getattr(self.feedback, "sign", False):
+                carried /= math.sqrt(3 * fan_in(op, arguments, weight.tensor))
+            return stop(run(arguments)) + (learned - stop(learned)) + (carried - stop(carried))
+        output = run(arguments if self.like is None else self._cut(arguments))
+        self._affine[id(output)] = [len(self.maps)]
+        self.maps.append(Map(op, output, weight.variable.path.rpartition("/")[0]))
+        return output
+
+    def _local(self, run, op, arguments, weights=()):
+        if self.feedback is not None:
+            return run(arguments)
+        index = len(self.maps)
+        before = [b for a in arguments if (b := self._affine.get(id(a)))]
+        layer = weights[0].variable.path.rpartition("/")[0] if weights else ""
+        is_bias = op in ("AddV2", "BiasAdd") and before and self.maps[before[0][0]].layer == layer
+        cut = self.like is not None and not (is_bias and self.like.maps[index].in_block)
+        output = run(self._cut(arguments) if cut else arguments)
+        if not tf.is_tensor(output) or not output.dtype.is_floating:
+            assert not any(t.dtype.is_floating for t in tf.nest.flatten(output)), op
+            return output
+        if is_bias:
+            self._affine[id(output)] = [*before[0], index]
+        self.maps.append(Map(op, output, layer))
+        return output
+
+    def _normalization(self, call):
+        """Returns a normalization's `call` as one map, of the block of an affine map before it."""
+
+        def normalize(layer, inputs, *args, **kwargs):
+            if self._inside or self.feedback is not None:
+                return call(layer, inputs, *args, **kwargs)
+            block = self._affine.get(id(inputs), [])
+            for index in block:
+                self.maps[index].in_block = True
+            if self.like is not None and not block:
+                inputs = stop(inputs)
+            self._inside = True
+            try:
+                output = call(layer, inputs, *args, **kwargs)
+            finally:
+                self._inside = False
+            self.maps.append(Map("normalization", output))
+            return output
+
+        return normalize
+
+
+def fan_in(op, arguments, kernel):
+    """Returns how many weights are summed into one output of a contraction."""
+    if op == "Einsum":
+        tensors, equation = arguments[0], arguments[arguments.index("equation") + 1]
+        inputs, output = (equation.decode() if isinstance(equation, bytes) else equation).split(
+            "->"
+        )
+        labels = inputs.split(",")[[t is kernel for t in tensors].index(True)]
+        return math.prod(
+            n for label, n in zip(labels, kernel.shape, strict=True) if label not in output
+        )
+    if op.endswith(("MatMul", "MatMulV2", "MatMulV3")):
+        options = dict(zip(arguments[2::2], arguments[3::2], strict=True))
+        second = arguments[1] is kernel
+        transposed = any(options.get(f"{kind}_{'xy'[second] if kind == 'adj' else 'ab'[second]}")
+                         for kind in ("adj", "transpose"))  # fmt: skip
+        return kernel.shape[-2 if second != transposed else -1]
+    if op == "DepthwiseConv2dNative":
+        return math.prod(kernel.shape[:2])
+    assert op in ("Conv2D", "Conv3D"), op
+    return math.prod(kernel.shape[:-1])
+
+
+class Feedback(dict):
+    """Feedback weights of variables, by the variables' `id`; `sign`: to be scaled by fan-in."""
+
+    sign = False
+
+
+def assign(variables, values):
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+class Oracle:
+    """What the rules have to do with a network.
+
+    Args:
+        network: Compiled Keras model, at its initial weights. It is not the learner's.
+        initial: Values of the trainable variables of the frozen network, now if None.
+    """
+
+    def __init__(self, network, initial=None):
+        self.network = network
+        self.variables = network.trainable_variables
+        self.initial = [v.numpy() for v in self.variables] if initial is None else initial
+
+    @contextlib.contextmanager
+    def at(self, values):
+        """Sets the weights inside, and what a step leaves behind back."""
+        before = [v.numpy() for v in self.network.variables]
+        assign(self.variables, values)
+        try:
+            yield
+        finally:
+            assign(self.network.variables, before)
+
+    def _forward(self, run, x):
+        """Returns outputs of the network at its weights now, and the tape of them."""
+        with contextlib.ExitStack() as stack:
+            tape = stack.enter_context(tf.GradientTape(persistent=True))
+            stack.enter_context(contextlib.nullcontext() if run is None else run.watching())
+            return self.network(x, training=True), tape
+
+    def error(self, current, x, y, sample_weight=None):
+        """Returns dL/df at the outputs of the current network."""
+        with self.at(current):
+            f = self.network(x, training=True)
+            with tf.GradientTape() as tape:
+                for output in tf.nest.flatten(f):
+                    tape.watch(output)
+                loss = self.network.compute_loss(x, y, f, sample_weight, training=True)
+            return tape.gradient(loss, f)
+
+    def gradient(self, current, x, y, sample_weight=None):
+        """Returns what plain Keras training computes."""
+        with self.at(current):
+            with tf.GradientTape() as tape:
+                f = self.network(x, training=True)
+                loss = self.network.compute_loss(x, y, f, sample_weight, training=True)
+            return self._numpy(tape.gradient(loss, self._values(), unconnected_gradients="zero"))
+
+    def kernels(self, x):
+        """Returns the variables that the network contracts with activity, in its order."""
+        run = Run(self.network)
+        with self.at(self.initial):
+            self._forward(run, x)
+        return [v for v in self.variables if any(v is kernel for kernel in run.kernels)]
+
+    def updates(self, rule, current, x, y, sample_weight=None, feedback=()):
+        """Returns a rule's update directions of the trainable variables, as arrays.
+
+        Args:
+            rule: Its name.
+            current: Values of the trainable variables.
+            x: Inputs.
+            y: Targets.
+            sample_weight: As Keras's own.
+            feedback: Values of the feedback weights of the rules that have some, one for each
+                of `kernels`.
+        """
+        e = self.error(current, x, y, sample_weight)
+        if rule == "align_zero":
+            with self.at(self.initial):
+                return self._transposed(None, x, e)
+        if rule == "align_ada":
+            return self._align_ada(current, x, e)
+        assert rule in CURRENT, rule
+        carriers = Feedback()
+        carriers.sign = rule == "sign_symmetry"
+        values = {
+            "backprop": lambda: (self.variables, current),
+            "align_prop": lambda: (self.variables, self.initial),
+            "sign_symmetry": lambda: (self.variables, map(np.sign, current)),
+        }.get(rule, lambda: (self.kernels(x), feedback))()
+        for variable, value in zip(*values, strict=True):
+            carriers[id(variable)] = tf.convert_to_tensor(value, variable.dtype)
+        with self.at(current):
+            return self._transposed(Run(self.network, carriers), x, e)
+
+    def direct(self, blocks, current, x, y, projections=None, sample_weight=None):
+        """Returns the updates of direct feedback alignment, and of `readout`, in a chain.
+
+        Args:
+            blocks: Pairs of the layer behind which a block ends and the names of those of its
+                layers that have weights. The last one is the last affine map.
+            current: Values of the trainable variables.
+            x: Inputs.
+            y: Targets.
+            projections: B_l of every block but the last, [*block output, classes]; None where
+                only the last one learns.
+            sample_weight: As Keras's own.
+        """
+        e = self.error(current, x, y, sample_weight)
+        ends = [self.network.get_layer(end).output for end, _ in blocks]
+        network = keras.Model(self.network.input, ends)
+        result = {id(v): np.zeros(v.shape) for v in self.variables}
+        with self.at(current), tf.GradientTape(persistent=True) as tape:
+            outputs = tf.nest.flatten(network(x, training=True))
+        with self.at(current):
+            for index, (h, (_, names)) in enumerate(zip(outputs, blocks, strict=True)):
+                if h is outputs[-1]:
+                    d = e
+                elif projections is None:
+                    continue
+                else:
+                    d = tf.tensordot(e, tf.convert_to_tensor(projections[index], e.dtype), [1, -1])
+                for variable in sum((network.get_layer(n).trainable_variables for n in names), []):
+                    gradient = tape.gradient(h, variable.value, d)
+                    result[id(variable)] = tf.convert_to_tensor(gradient).numpy()
+        return [result[id(v)] for v in self.variables]
+
+    def _values(self):
+        return [v.value for v in self.variables]
+
+    @staticmethod
+    def _numpy(gradients):
+        return [tf.convert_to_tensor(g).numpy() for g in gradients]
+
+    def _transposed(self, run, x, e):
+        f, tape = self._forward(run, x)
+        return self._numpy(tape.gradient(f, self._values(), e, unconnected_gradients="zero"))
+
+    def _align_ada(self, current, x, e):
+        initial = Run(self.network)
+        with self.at(self.initial):
+            f, tape = self._forward(initial, x)
+            outputs = [m.output for m in initial.maps]
+            deltas = tape.gradient(f, outputs, e, unconnected_gradients="zero")
+        run = Run(self.network, like=initial)
+        with self.at(current):
+            _, tape = self._forward(run, x)
+            assert [m.op for m in run.maps] == [m.op for m in initial.maps]
+            alone = [index for index, m in enumerate(run.maps) if not m.in_block]
+            gradients = tape.gradient(
+                [run.maps[index].output for index in alone],
+                self._values(),
+                [deltas[index] for index in alone],
+                unconnected_gradients="zero",
+            )
+            return self._numpy(gradients)
+
+
+def assert_updates(variables, actual, expected, tolerance=1e-9, name=""):
+    """Compares updates variable by variable, each relative to its own norm.
+
+    One that is zero up to rounding, a thousandth of the tolerance times the largest, must be so
+    in both.
+    """
+    largest = max(np.linalg.norm(b) for b in expected)
+    assert largest > 0, name
+    wrong = []
+    for variable, a, b in zip(variables, actual, expected, strict=True):
+        a, size = np.asarray(tf.convert_to_tensor(a)), np.linalg.norm(b)
+        difference = np.linalg.norm(a - b)
+        if not difference <= tolerance * (size + 1e-3 * largest):
+            wrong.append(f"{variable.path}: differs by {difference:.3g}, norm {size:.3g}")
+    assert not wrong, "\n".join([name, *wrong])
