@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
+from tensorflow.python.eager import core
 from tensorflow.python.framework import op_def_registry
 
 CURRENT = ("backprop", "align_prop", "feedback_alignment", "kolen_pollack", "sign_symmetry")
@@ -35,6 +36,7 @@ CONTRACTIONS = {
     "MatMul",
 }
 # What hands a tensor's entries on: a weight behind one is a weight, an affine map's output its.
+# A function of a weight's entries one by one, before any activity, is a weight's too.
 SAME_ENTRIES = {
     "BatchToSpaceND",
     "Cast",
@@ -49,6 +51,19 @@ SAME_ENTRIES = {
     "Transpose",
     "Unpack",
 }
+ELEMENTWISE = {
+    "Abs",
+    "Exp",
+    "Neg",
+    "Relu",
+    "Rsqrt",
+    "Sigmoid",
+    "Softplus",
+    "Sqrt",
+    "Square",
+    "Tanh",
+}
+WITH_SCALARS = {"AddV2", "Mul", "RealDiv", "Sub"}
 READS = {"ReadVariableOp", "ResourceGather", "ResourceGatherNd"}
 stop = tf.stop_gradient
 
@@ -133,8 +148,15 @@ class Run:
     def _op(self, context, op, name, *arguments):
         op = op.decode() if isinstance(op, bytes) else op
         inputs = len(op_def_registry.get(op).input_arg)
-        arguments = [self._tensor(a) if i < inputs else a for i, a in enumerate(arguments)]
-        result = self._result(lambda args: self._run(context, op, name, args), op, arguments)
+        given = arguments
+        arguments = [self._tensor(a) if i < inputs else a for i, a in enumerate(given)]
+        try:
+            result = self._result(lambda args: self._run(context, op, name, args), op, arguments)
+        except core._NotOkStatusException as error:
+            if not any(isinstance(a, keras.Variable) for a in given):
+                raise
+            # A variable of another dtype, which TensorFlow leaves to Keras's own operators.
+            raise TypeError(op) from error
         self._alive += [arguments, result]  # Python gives the `id` of what is gone to others.
         return result
 
@@ -165,14 +187,14 @@ class Run:
                     if id(x) in self._affine:
                         self._affine[id(result)] = self._affine[id(x)]
             return result
-        if op in SAME_ENTRIES or self._is_scaling(op, flat):
+        if op in SAME_ENTRIES | ELEMENTWISE or self._is_with_scalar(op, flat):
             return self._same_entries(run, arguments, weights[0])
         if op in CONTRACTIONS:
             return self._contraction(run, op, arguments, weights)
         return self._local(run, op, arguments, weights)
 
-    def _is_scaling(self, op, flat):
-        return op in ("Mul", "RealDiv") and all(
+    def _is_with_scalar(self, op, flat):
+        return op in WITH_SCALARS and all(
             self._weight(x) or x.shape.rank == 0 for x in flat if tf.is_tensor(x)
         )
 
@@ -395,7 +417,8 @@ class Oracle:
                     continue
                 else:
                     d = tf.tensordot(e, tf.convert_to_tensor(projections[index], e.dtype), [1, -1])
-                for variable in sum((network.get_layer(n).trainable_variables for n in names), []):
+                learned = [v for n in names for v in network.get_layer(n).trainable_variables]
+                for variable in learned:
                     gradient = tape.gradient(h, variable.value, d)
                     result[id(variable)] = tf.convert_to_tensor(gradient).numpy()
         return [result[id(v)] for v in self.variables]
