@@ -17,7 +17,7 @@ from tests.network_cases import (
 from tests.network_oracle import assert_updates, assign
 
 pytest.importorskip("keras_hub")
-from tests import keras_hub_backbones as hub  # noqa: E402
+from tests import keras_hub_backbones as hub
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 

@@ -48,8 +48,9 @@ class Case:
 
 
 def moved(values, rng, scale=0.2):
-    """Returns values some way off, by a fraction of their own size or of what bias may have."""
-    return [v + scale * max(np.std(v), 0.3) * rng.normal(size=v.shape) for v in values]
+    """Returns values some way off, by a fraction of how they spread, or of 1 where they do not."""
+    spreads = [np.std(v) if v.size > 1 and np.std(v) > 0 else 0.5 for v in values]
+    return [v + scale * s * rng.normal(size=v.shape) for v, s in zip(values, spreads, strict=True)]
 
 
 def plain(case, network):
