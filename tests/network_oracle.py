@@ -5,6 +5,7 @@ which a weight meets activity is an affine map where it contracts the two, and l
 nothing is known of layers, but that a normalization is one map.
 """
 
+import collections
 import contextlib
 import dataclasses
 import math
@@ -84,6 +85,7 @@ class Map:
     op: str
     output: tf.Tensor
     layer: str = ""
+    block: tuple[int, ...] = ()  # Of a normalization: the maps that it follows directly.
     in_block: bool = False
 
 
@@ -102,6 +104,7 @@ class Run:
         self.feedback, self.like, self.maps, self.kernels = feedback, like, [], []
         self._variables = {id(v.value.handle): v for v in network.trainable_variables}
         self._weights, self._affine, self._alive, self._inside = {}, {}, [], False
+        self._uses = collections.Counter()  # Of an affine map's output, by the map's index.
         self._execute = pywrap_tfe.TFE_Py_FastPathExecute
 
     @contextlib.contextmanager
@@ -121,18 +124,6 @@ class Run:
             for layer, call in calls.items():
                 layer.call = call
 
-    @staticmethod
-    def _tensor(x):
-        if isinstance(x, list | tuple) and any(tf.is_tensor(part) for part in x):
-            return [tf.convert_to_tensor(part) for part in x]
-        if isinstance(x, bool | int | float):
-            return x
-        return (
-            tf.zeros(0, tf.int32)
-            if isinstance(x, list | tuple) and not x
-            else tf.convert_to_tensor(x)
-        )
-
     def _weight(self, x):
         return self._weights.get(id(x))
 
@@ -147,11 +138,14 @@ class Run:
 
     def _op(self, context, op, name, *arguments):
         op = op.decode() if isinstance(op, bytes) else op
-        inputs = len(op_def_registry.get(op).input_arg)
-        given = arguments
-        arguments = [self._tensor(a) if i < inputs else a for i, a in enumerate(given)]
+        given, inputs = arguments, op_def_registry.get(op).input_arg
+        arguments = [tensor(a, arg) for a, arg in zip(given, inputs, strict=False)]
+        arguments += map(plain, given[len(inputs) :])
         try:
             result = self._result(lambda args: self._run(context, op, name, args), op, arguments)
+        except core._FallbackException:
+            assert not any(map(self._weight, tf.nest.flatten(arguments))), op
+            raise
         except core._NotOkStatusException as error:
             if not any(isinstance(a, keras.Variable) for a in given):
                 raise
@@ -182,10 +176,11 @@ class Run:
         weights = [w for w in map(self._weight, flat) if w]
         if self._inside or not weights:
             result = run(arguments)
-            if op in SAME_ENTRIES:
-                for x in flat:
-                    if id(x) in self._affine:
-                        self._affine[id(result)] = self._affine[id(x)]
+            for x in flat:
+                if id(x) in self._affine and op in SAME_ENTRIES:
+                    self._affine[id(result)] = self._affine[id(x)]
+                elif id(x) in self._affine and not self._inside and op not in ("Shape", "Rank"):
+                    self._uses.update(self._affine[id(x)])
             return result
         if op in SAME_ENTRIES | ELEMENTWISE or self._is_with_scalar(op, flat):
             return self._same_entries(run, arguments, weights[0])
@@ -200,10 +195,10 @@ class Run:
 
     def _replaced(self, arguments):
         """Returns an op's arguments with feedback weights in the place of weights."""
-        return [
-            stop(w.feedback) if (w := self._weight(a)) and w.feedback is not None else a
-            for a in arguments
-        ]
+        if isinstance(arguments, list):
+            return [self._replaced(a) for a in arguments]
+        weight = self._weight(arguments)
+        return arguments if weight is None or weight.feedback is None else stop(weight.feedback)
 
     def _same_entries(self, run, arguments, weight):
         result = run(arguments)
@@ -227,7 +222,7 @@ class Run:
                 carried /= math.sqrt(3 * fan_in(op, arguments, weight.tensor))
             return stop(run(arguments)) + (learned - stop(learned)) + (carried - stop(carried))
         output = run(arguments if self.like is None else self._cut(arguments))
-        self._affine[id(output)] = [len(self.maps)]
+        self._affine[id(output)] = (len(self.maps),)
         self.maps.append(Map(op, output, weight.variable.path.rpartition("/")[0]))
         return output
 
@@ -244,9 +239,19 @@ class Run:
             assert not any(t.dtype.is_floating for t in tf.nest.flatten(output)), op
             return output
         if is_bias:
-            self._affine[id(output)] = [*before[0], index]
+            self._affine[id(output)] = (*before[0], index)
+        elif before:
+            self._uses.update(before[0])
         self.maps.append(Map(op, output, layer))
         return output
+
+    def fold(self):
+        """Takes the maps that only a normalization follows into its block."""
+        for normalization in self.maps:
+            if any(self._uses[index] > 1 for index in normalization.block):
+                normalization.block = ()
+            for index in normalization.block:
+                self.maps[index].in_block = True
 
     def _normalization(self, call):
         """Returns a normalization's `call` as one map, of the block of an affine map before it."""
@@ -254,20 +259,36 @@ class Run:
         def normalize(layer, inputs, *args, **kwargs):
             if self._inside or self.feedback is not None:
                 return call(layer, inputs, *args, **kwargs)
-            block = self._affine.get(id(inputs), [])
-            for index in block:
-                self.maps[index].in_block = True
-            if self.like is not None and not block:
-                inputs = stop(inputs)
+            block = self._affine.get(id(inputs), ())
+            self._uses.update(block)
+            if self.like is not None and not self.like.maps[len(self.maps)].block:
+                inputs = self._cut(inputs)
             self._inside = True
             try:
                 output = call(layer, inputs, *args, **kwargs)
             finally:
                 self._inside = False
-            self.maps.append(Map("normalization", output))
+            self.maps.append(Map("normalization", output, block=block))
             return output
 
         return normalize
+
+
+def tensor(x, argument):
+    """Returns what an op is given as the tensor, or list of them, that it reads."""
+    if isinstance(x, list | tuple) and (argument.number_attr or argument.type_list_attr):
+        return [tf.convert_to_tensor(part) for part in x]
+    if isinstance(x, list | tuple) and not x:
+        return tf.zeros(0, tf.int32)
+    is_variable = isinstance(x, tf.Variable | keras.Variable)
+    return tf.convert_to_tensor(x) if is_variable or isinstance(x, list | tuple) else x
+
+
+def plain(attribute):
+    """Returns an op's attribute without NumPy's numbers, which would take another way."""
+    if isinstance(attribute, list | tuple):
+        return [plain(part) for part in attribute]
+    return attribute.item() if isinstance(attribute, np.generic) else attribute
 
 
 def fan_in(op, arguments, kernel):
@@ -438,13 +459,14 @@ class Oracle:
         initial = Run(self.network)
         with self.at(self.initial):
             f, tape = self._forward(initial, x)
+            initial.fold()
             outputs = [m.output for m in initial.maps]
             deltas = tape.gradient(f, outputs, e, unconnected_gradients="zero")
         run = Run(self.network, like=initial)
         with self.at(current):
             _, tape = self._forward(run, x)
             assert [m.op for m in run.maps] == [m.op for m in initial.maps]
-            alone = [index for index, m in enumerate(run.maps) if not m.in_block]
+            alone = [index for index, m in enumerate(initial.maps) if not m.in_block]
             gradients = tape.gradient(
                 [run.maps[index].output for index in alone],
                 self._values(),
