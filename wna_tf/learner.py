@@ -101,7 +101,7 @@ class Learner(keras.Model):
         self._number = next(_numbers)
         self.network = network
         self._program = trace(network)
-        self.output_names = list(self._program.model.output_names)  # Keras names losses by them.
+        self.output_names = self._program.signature.output_names  # Keras names losses by them.
         variables = _choose_trained(network, trained)
         # Ids, not variables: Keras would take those for the learner's own, and save them twice.
         self._trained = [id(variable) for variable in variables]
@@ -204,7 +204,7 @@ class Learner(keras.Model):
             )
         known: dict[Map, tf.Tensor] = {maps[key]: output for key, output in outputs.items()}
         return Networks(
-            program, program.standardize(inputs), current, initial, self._trained, known
+            program, program.signature.standardize(inputs), current, initial, self._trained, known
         )
 
     def compile(self, *args: Any, jit_compile: bool = False, **kwargs: Any) -> None:

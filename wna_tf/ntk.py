@@ -43,7 +43,7 @@ def empirical_ntk(model: keras.Model, x1: Any, x2: Any = None) -> tf.Tensor:
             "Expected a network with one output. "
             f"Received: {len(first.program.outputs)} outputs of {model.name!r}"
         )
-    second = first if x2 is None else first.at(first.program.standardize(x2))
+    second = first if x2 is None else first.at(first.program.signature.standardize(x2))
     sides = [first] if x2 is None else [first, second]
     if any(_couples_examples(networks) for networks in sides):
         return _kernel_by_columns(first, second)
@@ -56,7 +56,7 @@ def _networks(model: keras.Model, x: Any) -> Networks:
     program = trace(model).for_jacobians
     weights = {key: tf.convert_to_tensor(v.value) for key, v in program.variables.items()}
     trained = [id(variable) for variable in model.trainable_variables]
-    return Networks(program, program.standardize(x), weights, weights, trained)
+    return Networks(program, program.signature.standardize(x), weights, weights, trained)
 
 
 def _kernels(networks: Networks) -> dict[Map, tf.Tensor]:

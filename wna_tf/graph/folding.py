@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from wna_tf.graph.operators import Affine, Map, Normalization, Value
+from wna_tf.graph.recurrence import Recurrence
 
 
 def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
@@ -30,9 +31,10 @@ def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
     }
     folded: dict[Map, Map] = {}
     for step in maps:
+        if not isinstance(step, Affine) or isinstance(step, Recurrence):
+            continue  # A recurrence uses its outputs itself.
         behind = normalized.get(step.outputs[0])
-        # A recurrence uses its outputs itself.
-        if type(step) is Affine and behind and behind.absorb:
+        if behind and behind.absorb:
             # The bias is still a weight, with updates that are zero.
             folded[step] = dataclasses.replace(step, scale=1.0, offset=None)
             folded[behind] = dataclasses.replace(behind, apply=behind.absorb(step))

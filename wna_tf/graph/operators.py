@@ -280,7 +280,7 @@ class Local(Map):
         # A tape for each map, not one for the network: a rule may combine two networks.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch([x for x in inputs + weights if x.dtype.is_floating])
-            outputs = keras.tree.flatten(self.apply(*inputs))
+            outputs = [x for x in keras.tree.flatten(self.apply(*inputs)) if x is not None]
         return Record(inputs, weights, outputs, tape)
 
     def push(
@@ -333,8 +333,22 @@ class Local(Map):
         return below, [None if u is None else tf.convert_to_tensor(u) for u in updates]
 
 
+class Continuation(Local):
+    """A map that continues the block of an affine map before it: what it is sent stays in two."""
+
+    def _combine(self, carried: Updates, for_weights: Updates) -> Below:
+        return [
+            None if pair[0] is None else Delta(*pair)
+            for pair in zip(carried, for_weights, strict=True)
+        ]
+
+
+class Rearrangement(Continuation):
+    """What an affine map's layer does to what its kernel makes: reshapes it, and adds a bias."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalization(Local):
+class Normalization(Continuation):
     """A normalization. Behind an affine map it is a part of that map's block.
 
     Attributes:
@@ -343,12 +357,6 @@ class Normalization(Local):
     """
 
     absorb: Callable[[Affine], Callable[..., Any]] | None = None
-
-    def _combine(self, carried: Updates, for_weights: Updates) -> Below:
-        return [
-            None if pair[0] is None else Delta(*pair)
-            for pair in zip(carried, for_weights, strict=True)
-        ]
 
 
 class Activation(Local):

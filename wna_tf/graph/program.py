@@ -8,8 +8,9 @@ from typing import Any, TypeGuard
 import keras
 import tensorflow as tf
 
-from wna_tf.graph.operators import Activation, Affine, Map, Normalization, Value
+from wna_tf.graph.operators import Activation, Affine, Continuation, Map, Value
 from wna_tf.graph.recurrence import Recurrence
+from wna_tf.graph.signature import Signature
 
 
 class Program:
@@ -19,9 +20,10 @@ class Program:
         maps: The maps in the order of their evaluation.
         inputs: Places of the network's inputs.
         output_structure: Places of the network's outputs, nested as the network returns them.
-        model: The network, functional.
+        signature: What the network takes.
         shapes: Shape of the value at every place; the batch is None.
         infer: Makes the program of the network in inference mode.
+        masks: Place of the mask of each output; None for one without.
     """
 
     def __init__(
@@ -29,23 +31,19 @@ class Program:
         maps: Sequence[Map],
         inputs: Sequence[Value],
         output_structure: Any,
-        model: keras.Model,
+        signature: Signature,
         shapes: Sequence[tuple[int | None, ...]],
         infer: Callable[[], "Program"],
+        masks: Sequence[Value | None] = (),
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
         self.output_structure = output_structure
         self.outputs = tuple(keras.tree.flatten(output_structure))
-        self.model = model
+        self.signature = signature
         self.shapes = tuple(shapes)
+        self.masks = tuple(masks) or (None,) * len(self.outputs)
         self._infer = infer
-
-    def standardize(self, inputs: Any) -> list[tf.Tensor]:
-        """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
-        return self.model._standardize_inputs(
-            keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        )
 
     def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
         """Returns outputs nested as the network returns them."""
@@ -158,7 +156,7 @@ class Program:
         A recurrence ends the block of the map that makes its input: they add up to one `z`.
         """
         (value,) = affine.outputs
-        inside = Normalization | Activation | Recurrence
+        inside = Continuation | Activation | Recurrence
         while True:
             consumers = [step for step in self.maps if value in step.inputs]
             if len(consumers) != 1 or not isinstance(consumers[0], inside):

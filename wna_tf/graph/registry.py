@@ -85,9 +85,10 @@ class Emitter:
         fan_in: int | None = None,
         kind: type[Affine] = Affine,
         scale: float = 1.0,
+        dtype: str | None = None,
         **fields: Any,
     ) -> Value:
-        """Adds the map `scale * linear(x, kernel) + offset(bias)`, in the layer's dtype.
+        """Adds the map `scale * linear(x, kernel) + offset(bias)`.
 
         Args:
             layer: The layer that it belongs to.
@@ -100,12 +101,13 @@ class Emitter:
             fan_in: Inputs of one output unit; None for all axes of the kernel but the last.
             kind: Kind of the map.
             scale: A factor of all outputs.
+            dtype: That in which it is computed; None for the layer's.
             **fields: Further fields of that kind.
 
         Returns:
             The place of its output.
         """
-        dtype = layer.compute_dtype
+        dtype = dtype or layer.compute_dtype
 
         def cast_linear(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
             return linear(ops.cast(x, dtype), ops.cast(kernel, dtype))

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -10,43 +10,35 @@ import tensorflow as tf
 
 from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layers.
 from wna_tf.graph.folding import fold
-from wna_tf.graph.operators import Map, Value
+from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
+from wna_tf.graph.origins import ADDITIONS, CONTRACTIONS, ELEMENTWISE, REARRANGEMENTS, Origins
 from wna_tf.graph.program import Program
+from wna_tf.graph.recording import Call, Recording
 from wna_tf.graph.registry import Emitter, Expansion, Refused, find_expansion, takes_training
+from wna_tf.graph.replay import sources
+from wna_tf.graph.signature import Signature
 
 
 def trace(network: keras.Model) -> Program:
     """Writes a network as a program.
 
     Args:
-        network: A built functional or sequential model. Models inside it are expanded, and so are
-            layers that are made of other layers.
+        network: A built Keras model, with any layers. It is called once, in a graph of its own.
 
     Returns:
         The program.
 
     Raises:
-        ValueError: If `network` is neither, is not built, or has a layer that no rule trains
+        ValueError: If `network` is no model, is not built, or has a layer that no rule trains
             rightly; the message names the layer and the reason.
     """
-    if not _is_model(network):
-        raise ValueError(
-            "Expected a functional or sequential Keras model that does not override call. "
-            f"Received: {network!r} of class {type(network).__name__}"
-        )
-    if not network.built:
-        raise ValueError(
-            "Expected a network with weights: give it an Input, or call build. "
-            f"Received: {network.name!r}, which is not built"
-        )
-    if isinstance(network, keras.Sequential):
-        network = keras.Model(network.inputs, network.outputs[0])
+    signature = Signature(network)
     batch_statistics: set[int] = set()
 
     def trace_in(training: bool) -> Program:
         infer = functools.partial(trace_in, False)
         try:
-            return _trace(network, Emitter(training, batch_statistics), infer)
+            return _trace(signature, training, batch_statistics, infer)
         except Refused as reason:
             raise ValueError(
                 f"Expected layers that every rule trains rightly. Received: {reason}"
@@ -55,169 +47,379 @@ def trace(network: keras.Model) -> Program:
     return trace_in(True)
 
 
-def _trace(network: keras.Model, emit: Emitter, infer: Callable[[], Program]) -> Program:
-    tracer = _Tracer(emit)
-    inputs = [tracer.place(symbol) for symbol in network.inputs]
-    outputs = tracer.call(network, *network.inputs)
-    if isinstance(outputs, list | tuple) and len(outputs) == 1:
-        (outputs,) = outputs  # As Keras returns them.
-    places = keras.tree.map_structure(tracer.find, outputs)
-    shapes = tracer.survey(network, inputs)
-    return Program(
-        fold(emit.maps, keras.tree.flatten(places)), inputs, places, network, shapes, infer
-    )
-
-
-def _is_model(operation: Any) -> bool:
-    """Returns whether an operation is a graph of layers: a functional or sequential model."""
-    is_graph = isinstance(operation, keras.Sequential) or hasattr(operation, "_run_through_graph")
-    return is_graph and type(operation).call.__module__.startswith("keras.")
+def _trace(
+    signature: Signature, training: bool, batch_statistics: set[int], infer: Callable[[], Program]
+) -> Program:
+    recording = Recording(signature.network, signature.inputs, training)
+    whole: set[Call] = set()
+    while True:
+        tracer = _Tracer(recording, Emitter(training, batch_statistics), whole)
+        try:
+            return tracer.trace(signature, infer)
+        except Refused as reason:
+            # Where nothing learns, the derivative is enough.
+            frozen = (c for c in tracer.current if not c.layer.trainable_variables)
+            call = next(frozen, None)
+            if call is None or call is recording.root or call in whole:
+                raise Refused(f"{tracer.current[0]}: {reason}") from reason
+            whole.add(call)
 
 
 class _Tracer:
-    """Runs networks on symbols, and keeps the place of each."""
+    """Adds the maps of a recorded network, in the order in which it made its operations.
 
-    def __init__(self, emit: Emitter):
-        self.emit = emit
-        self._owners: dict[Map, Any] = {}
-        self._places: dict[int, Value] = {}
-        self._symbols: list[keras.KerasTensor] = []  # Kept, so that their ids stay theirs.
+    Args:
+        recording: The network's call.
+        emit: What the maps are added to.
+        whole: Calls of layers that are not to be taken apart.
 
-    def place(self, symbol: keras.KerasTensor, value: Value | None = None) -> Value:
-        """Gives a symbol a place; a new one if none is given."""
-        value = value or self.emit.new_value()
-        self._symbols.append(symbol)
-        self._places[id(symbol)] = value
+    Attributes:
+        current: The call that is being taken apart, and those in which it was made.
+    """
+
+    def __init__(self, recording: Recording, emit: Emitter, whole: set[Call]):
+        self.current = list(_chain(recording.root))
+        self._recording = recording
+        self._emit = emit
+        self._whole = whole
+        network = recording.root.layer
+        learnable = {id(variable) for variable in network.weights}
+        written = {id(variable) for variable, _ in recording.updates}
+        self._weights = {
+            name: variable
+            for name, variable in recording.variables.items()
+            if tf.as_dtype(variable.dtype).is_floating
+            and id(variable) in learnable
+            and id(variable) not in written
+        }
+        states = recording.variables.keys() - self._weights.keys()
+        self._origins = Origins(self._weights, set(states))
+        self._places: dict[str, Value] = {}
+        self._pending: list[tf.Operation] = []
+        self._category: Any = None
+        self._pending_in = self.current
+        self._in_block: set[str] = set()
+        self._roots: dict[str, str] = {}
+        self._covered: list[Call] = []
+        self._owners: dict[Map, Call] = {}
+
+    def trace(self, signature: Signature, infer: Callable[[], Program]) -> Program:
+        """Returns the program of the network."""
+        recording = self._recording
+        for variable, _ in recording.updates:
+            if variable.trainable:
+                raise Refused(f"it writes to the variable {variable.path!r}, which it learns")
+        inputs = [self._found(tensor, self._emit.new_value()) for tensor in recording.inputs]
+        outputs = keras.tree.flatten(recording.root.outputs)
+        masks = [getattr(output, "_keras_mask", None) for output in outputs]
+        sinks = [*outputs, *(mask for mask in masks if mask is not None)]
+        self._find_needed([*sinks, *(value for _, value in recording.updates)])
+        self._walk(recording.root)
+        self._flush()
+        structure = keras.tree.map_structure(self._place, recording.root.outputs)
+        mask_places = [None if mask is None else self._place(mask) for mask in masks]
+        for variable, value in recording.updates:
+            self._write(variable, value)
+        maps = fold(self._emit.maps, [*keras.tree.flatten(structure), *filter(None, mask_places)])
+        shapes = self._survey(inputs)
+        return Program(maps, inputs, structure, signature, shapes, infer, mask_places)
+
+    def _find_needed(self, sinks: Sequence[tf.Tensor]) -> None:
+        """Finds the operations that the network's outputs and states depend on."""
+        calls = {call.end: call for call in _descendants(self._recording.root)}
+        self._external = {tensor.name for tensor in sinks}
+        self._needed: set[str] = set()
+        self._needed_calls: set[Call] = set()
+        wanted = set(self._external)
+        for number, operation in reversed(list(enumerate(self._recording.operations, 1))):
+            call = calls.get(number)
+            if call and call.parent and self._may_be_a_map(call):
+                if wanted.isdisjoint(x.name for x in call.put_out):
+                    continue
+                self._needed_calls.add(call)
+                wanted.update(tensor.name for tensor in call.tensors)
+                self._external.update(tensor.name for tensor in call.tensors)
+            if not wanted.isdisjoint(output.name for output in operation.outputs):
+                self._needed.add(operation.name)
+                wanted.update(x.name for x in operation.inputs)
+
+    def _walk(self, call: Call) -> None:
+        """Adds what a layer does that is made of other layers and of operations."""
+        position = call.start
+        for child in call.children:
+            self._add_operations(call, position, child.start)
+            self._check(child)
+            if self._is_a_map(child):
+                self._covered.append(child)
+                if child in self._needed_calls:
+                    self._flush()
+                    self._add_call(child)
+            else:
+                self._walk(child)
+            position = child.end
+        self._add_operations(call, position, call.end)
+
+    def _may_be_a_map(self, call: Call) -> bool:
+        """Returns whether a layer is one of those that are maps, unless it uses others' weights."""
+        if call in self._whole or find_expansion(call.layer):
+            return True
+        is_made_of_maps = any(find_expansion(child.layer) for child in _descendants(call))
+        return not call.layer.weights and not is_made_of_maps
+
+    def _is_a_map(self, call: Call) -> bool:
+        if not self._may_be_a_map(call):
+            return False
+        if call in self._whole:
+            return True
+        own = {id(variable) for variable in call.layer.weights}
+        given = {tensor.name for tensor in call.tensors}
+        if not own and any(self._origins[tensor].weights for tensor in call.tensors):
+            return False  # It may contract them.
+        return not any(
+            x.name in self._weights and x.name not in given and id(self._weights[x.name]) not in own
+            for operation in self._recording.operations[call.start : call.end]
+            for x in operation.inputs
+        )
+
+    def _check(self, call: Call) -> None:
+        """Raises `Refused` for what no layer may have."""
+        self.current = list(_chain(call))
+        layer = call.layer
+        if getattr(layer, "activity_regularizer", None) is not None:
+            raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            raise Refused("it is quantized or has LoRA weights, so it is not linear in its kernel")
+
+    def _add_call(self, call: Call) -> None:
+        """Adds the maps of a layer that is known, or that has no weights."""
+        expand = None if call in self._whole else find_expansion(call.layer)
+        before = len(self._emit.maps)
+        args, kwargs = keras.tree.map_structure(self._as_argument, (call.args, call.kwargs))
+        outputs = call.put_out
+        if expand:
+            values = _apply(expand, call.layer, self._emit, args, kwargs)
+        else:
+            values = self._emit.local_outputs(len(outputs), call.layer, *args, **kwargs)
+        if len(values) != len(outputs):
+            raise TypeError(
+                f"Expected places of {len(outputs)} outputs of {call}. Received: {len(values)}"
+            )
+        for tensor, value in zip(outputs, values, strict=True):
+            self._found(tensor, value)
+        self._own(before)
+
+    def _add_operations(self, call: Call, start: int, end: int) -> None:
+        self.current = list(_chain(call))
+        for operation in self._recording.operations[start:end]:
+            is_needed = operation.name in self._needed and operation.type != "Placeholder"
+            if is_needed and any(self._origins[x].is_activity for x in operation.outputs):
+                self._add_operation(operation)
+
+    def _add_operation(self, operation: tf.Operation) -> None:
+        if operation.type == "Identity":
+            self._flush()
+            (x,), (output,) = operation.inputs, operation.outputs
+            self._places[output.name] = self._place(x)
+            if x.name in self._in_block:
+                self._in_block.add(output.name)
+            return
+        contraction = self._origins.kernel(operation)
+        if contraction:
+            self._flush()
+            self._add_affine(operation, *contraction)
+            return
+        category = self._categorize(operation)
+        if category is not None and category != self._category:
+            self._flush()
+            self._category = category
+        if not self._pending:
+            self._pending_in = self.current
+        self._pending.append(operation)
+
+    def _categorize(self, operation: tf.Operation) -> Any:
+        """Returns what only such operations may be added together with that have the same.
+
+        It is the kind of map that they make, and for an activation its input; None for operations
+        on shapes, masks and the like, which may go with any.
+        """
+        (output, *others) = operation.outputs
+        if not output.dtype.is_floating:
+            return None
+        activity = {x.name: x for x in operation.inputs if self._origins[x].is_activity}
+        weights = any(self._origins[x].weights for x in operation.inputs)
+        carrying = [name for name, x in activity.items() if self._origins[x].carries]
+        if operation.type == "Cast":
+            return Rearrangement
+        if self._in_block.issuperset(carrying) and len(carrying) == 1 and not others:
+            is_rearranged = operation.type in REARRANGEMENTS and not weights
+            if is_rearranged or operation.type in ADDITIONS:
+                self._in_block.add(output.name)
+                return Rearrangement
+        roots = {self._roots.get(name, name) for name in activity}
+        shapes = {str(x.shape) for x in (output, *activity.values())}
+        if operation.type in ELEMENTWISE and len(roots) == len(shapes) == 1 and not weights:
+            (self._roots[output.name],) = roots
+            return Activation, *roots
+        return Local
+
+    def _flush(self) -> None:
+        """Adds the operations that wait, as one map for each connected part of them."""
+        pending, self._pending = self._pending, []
+        kind = self._category[0] if isinstance(self._category, tuple) else self._category
+        self._category = None
+        parts: list[list[tf.Operation]] = []
+        for operation in pending:
+            inputs = {x.name for x in operation.inputs}
+            connected = [
+                part
+                for part in parts
+                if any(not inputs.isdisjoint(y.name for y in x.outputs) for x in part)
+            ]
+            parts = [part for part in parts if part not in connected]
+            parts.append([x for part in connected for x in part] + [operation])
+        current, self.current = self.current, self._pending_in
+        for part in parts:
+            self._add_part(part, kind or Local)
+        self.current = current
+
+    def _add_part(self, operations: list[tf.Operation], kind: type[Local]) -> None:
+        """Adds connected operations as one map."""
+        names = {operation.name for operation in operations}
+        made = {x.name: x for operation in operations for x in operation.outputs}
+        inputs = {
+            x.name: x
+            for operation in operations
+            for x in operation.inputs
+            if x.name not in made and self._origins[x].is_activity
+        }
+        outputs = [
+            x
+            for x in made.values()
+            if self._origins[x].is_activity
+            and (
+                x.name in self._external
+                or any(use.name in self._needed - names for use in x.consumers())
+            )
+        ]
+        if kind is Activation and not len(inputs) == len(outputs) == 1:
+            kind = Local
+        if outputs:
+            self._add_local(list(inputs.values()), outputs, kind)
+
+    def _add_local(
+        self, inputs: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor], kind: type[Local] = Local
+    ) -> list[Value]:
+        """Adds the operations between some tensors as one map."""
+        places = tuple(self._place(x) for x in inputs)
+        given = [x.name for x in inputs]
+        operations = sources(outputs, given)
+        replay = self._recording.replayer.function(given, operations, [x.name for x in outputs])
+        read = [self._weights.get(x.outputs[0].name) for x in operations if x.type == "Placeholder"]
+        weights = tuple(
+            variable for variable in read if variable is not None and variable.trainable
+        )
+        fields = {"is_symmetric": True} if kind is Activation else {}
+        values = [self._found(x, self._emit.new_value()) for x in outputs]
+        before = len(self._emit.maps)
+        self._emit.maps.append(
+            kind(self.current[0].layer.name, places, tuple(values), weights, replay, **fields)
+        )
+        self._own(before)
+        return values
+
+    def _add_affine(self, operation: tf.Operation, x: tf.Tensor, place: int) -> None:
+        """Adds a contraction of activity with a kernel."""
+        view = operation.inputs[place]
+        (name,) = self._origins[view].weights
+        variable, layer = self._weights[name], self.current[0].layer
+        operations = sources(operation.outputs, [x.name, name])
+        for other in operations:
+            if any(output.name in self._places for output in other.outputs):
+                raise Refused(
+                    f"the shape of what its variable {variable.path!r} makes depends on another "
+                    "tensor than the one that it is contracted with"
+                )
+        (output,) = operation.outputs
+        replay = self._recording.replayer.function([x.name, name], operations, [output.name])
+        before = len(self._emit.maps)
+        value = self._emit.affine(
+            layer,
+            lambda x, kernel: replay(x, kernel)[0],
+            self._place(x),
+            variable,
+            initializer=getattr(layer, f"{variable.name}_initializer", None),
+            fan_in=CONTRACTIONS[operation.type](operation, place),
+            dtype=x.dtype.name,
+        )
+        self._found(output, value)
+        self._in_block.add(output.name)
+        self._own(before)
+
+    def _write(self, variable: keras.Variable, tensor: tf.Tensor) -> None:
+        """Adds a map that writes to a variable, unless the layer that does so is a map."""
+        position = self._recording.operations.index(tensor.op)
+        if any(call.start <= position < call.end for call in self._covered):
+            return
+
+        def write(value: tf.Tensor) -> None:
+            variable.assign(value)
+
+        before = len(self._emit.maps)
+        self._emit.local_outputs(0, write, self._place(tensor))
+        self._own(before)
+
+    def _as_argument(self, leaf: Any) -> Any:
+        """Returns the place of a tensor; a constant, and what is no tensor, as it is."""
+        if not tf.is_symbolic_tensor(leaf):
+            return leaf
+        origin = self._origins[leaf]
+        value = None if origin.is_activity or origin.weights else tf.get_static_value(leaf)
+        return self._place(leaf) if value is None else value
+
+    def _place(self, tensor: Any) -> Any:
+        """Returns the place of a tensor, which is added if no operation with an input makes it."""
+        if not tf.is_symbolic_tensor(tensor):
+            return tensor
+        if tensor.name not in self._places:
+            if self._origins[tensor].is_activity and tensor.op.type != "Placeholder":
+                raise Refused("it uses a tensor that another layer computes but does not put out")
+            self._add_local([], [tensor])
+        return self._places[tensor.name]
+
+    def _found(self, tensor: tf.Tensor, value: Value) -> Value:
+        """Keeps the place of a tensor."""
+        self._places[tensor.name] = value
+        self._origins.set_activity(tensor)
         return value
 
-    def find(self, leaf: Any) -> Any:
-        """Returns the place of a symbol, and anything else as it is."""
-        return self._places[id(leaf)] if isinstance(leaf, keras.KerasTensor) else leaf
+    def _own(self, start: int) -> None:
+        """Keeps the call that the last maps belong to."""
+        for step in self._emit.maps[start:]:
+            self._owners[step] = self.current[0]
 
-    def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Adds the maps of an operation on symbols, and returns symbols of its outputs."""
-        if _is_model(operation):
-            if isinstance(operation, keras.Sequential):
-                (x,) = args
-                for layer in operation.layers:
-                    x = self._call_in_mode(layer, x)
-                return x
-            return operation._run_through_graph(args, call_fn=self._call_in_mode)
-        before = len(self.emit.maps)
-        try:
-            outputs = self._expand(operation, args, kwargs)
-        except Refused as reason:
-            raise Refused(f"{_describe(operation)}: {reason}") from reason
-        for step in self.emit.maps[before:]:
-            self._owners.setdefault(step, operation)
-        return outputs
-
-    def survey(self, network: keras.Model, inputs: Sequence[Value]) -> list[tuple[int | None, ...]]:
+    def _survey(self, inputs: Sequence[Value]) -> list[tuple[int | None, ...]]:
         """Runs every map once, in a graph that is thrown away.
 
         Returns:
             The shape of the value at every place; the batch is None.
-
-        Raises:
-            Refused: If a map reads a variable that another one learns: it would read the current
-                value where the rule asks for the initial one, and would not learn it.
         """
-        trained = {id(variable) for variable in network.trainable_variables}
-        values: list[Any] = [None] * self.emit.size
+        values: list[Any] = [None] * self._emit.size
 
-        def run(*tensors: tf.Tensor) -> None:
-            for place, tensor in zip(inputs, tensors, strict=True):
-                values[place.index] = tensor
-            for step in self.emit.maps:
-                weights = [tf.zeros(variable.shape, variable.dtype) for variable in step.weights]
-                with _Watch() as watch:
-                    record = step.evaluate([values[place.index] for place in step.inputs], weights)
-                others = trained - {id(variable) for variable in step.weights}
-                for variable in watch.read:
-                    if id(variable) in others:
-                        raise Refused(
-                            f"{_describe(self._owners[step])}: it uses the variable "
-                            f"{variable.path!r} of another layer, not through that layer"
-                        )
-                for place, tensor in zip(step.outputs, record.outputs, strict=True):
-                    values[place.index] = tensor
+        def run() -> None:
+            for place, tensor in zip(inputs, self._recording.inputs, strict=True):
+                values[place.index] = tf.compat.v1.placeholder(tensor.dtype, tensor.shape)
+            with keras.StatelessScope(collect_losses=True) as scope:
+                for step in self._emit.maps:
+                    self.current = list(_chain(self._owners[step]))
+                    weights = [tf.convert_to_tensor(variable.value) for variable in step.weights]
+                    record = step.evaluate([values[x.index] for x in step.inputs], weights)
+                    if scope.losses:
+                        raise Refused("it adds a loss of its own, which no rule assigns to weights")
+                    for place, tensor in zip(step.outputs, record.outputs, strict=True):
+                        values[place.index] = tensor
 
-        signature = [tf.TensorSpec(symbol.shape, symbol.dtype) for symbol in network.inputs]
-        tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+        tf.compat.v1.wrap_function(run, [])
         return [tuple(tensor.shape) for tensor in values]
-
-    def _call_in_mode(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        """Adds an operation as a functional model calls it: in its mode, whatever it was told."""
-        if isinstance(operation, keras.layers.Layer) and takes_training(operation.call):
-            kwargs["training"] = self.emit.training
-        return self.call(operation, *args, **kwargs)
-
-    def _expand(self, operation: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        _check(operation, args, kwargs)
-        expand = find_expansion(operation)
-        if expand is None and getattr(operation, "weights", None):
-            before = len(self.emit.maps)
-            try:
-                return self._expand_composite(operation, args, kwargs)
-            except Refused:
-                if operation.trainable_variables:
-                    raise
-                del self.emit.maps[before:]  # Nothing in it learns: its derivative is enough.
-        outputs = operation.compute_output_spec(*args, **kwargs)
-        leaves = keras.tree.flatten(outputs)
-        places, options = keras.tree.map_structure(self.find, (args, kwargs))
-        if expand:
-            values = _apply(expand, operation, self.emit, places, options)
-        else:
-            values = self.emit.local_outputs(len(leaves), operation, *places, **options)
-        if len(values) != len(leaves):
-            raise TypeError(
-                f"Expected places of {len(leaves)} outputs of {_describe(operation)}. "
-                f"Received: {len(values)}"
-            )
-        for symbol, value in zip(leaves, values, strict=True):
-            self.place(symbol, value)
-        return outputs
-
-    def _expand_composite(self, layer: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Adds the maps of a layer that is made of other layers and of Keras operations."""
-        arguments = [
-            leaf
-            for leaf in keras.tree.flatten((args, kwargs))
-            if isinstance(leaf, keras.KerasTensor)
-        ]
-        copies = {id(leaf): keras.KerasTensor(leaf.shape, leaf.dtype) for leaf in arguments}
-        inner_args, inner_kwargs = keras.tree.map_structure(
-            lambda leaf: copies.get(id(leaf), leaf), (args, kwargs)
-        )
-        if takes_training(layer.call):
-            inner_kwargs.setdefault("training", self.emit.training)
-        layer._get_call_context().set_value("training", self.emit.training)  # For those inside.
-        try:
-            with _Watch() as watch:
-                outputs = layer.call(*inner_args, **inner_kwargs)
-            graph = keras.Function([copies[id(leaf)] for leaf in arguments], outputs)
-        except Exception as error:  # Whatever user code raises on symbols.
-            raise Refused(
-                "no local maps are registered for its class (see wna_tf.register_layer), and it "
-                "cannot be taken apart, since its call does not run on symbols: use Keras layers "
-                f"and keras.ops alone ({type(error).__name__}: {error})"
-            ) from error
-        finally:
-            layer._maybe_reset_call_context()
-        if watch.read or watch.written:
-            variable = (watch.read + watch.written)[0]
-            raise Refused(
-                f"it uses the variable {variable.path!r} itself, and no local maps are "
-                "registered for its class (see wna_tf.register_layer)"
-            )
-        before = len(self.emit.maps)
-        results = graph._run_through_graph(arguments, call_fn=self.call)
-        reached = {id(v) for step in self.emit.maps[before:] for v in step.weights}
-        for variable in layer.trainable_variables:
-            if id(variable) not in reached:
-                raise Refused(f"no local map learns its variable {variable.path!r}")
-        return results
 
 
 def _apply(
@@ -248,51 +450,15 @@ def _apply(
     return values
 
 
-class _Watch(keras.StatelessScope):
-    """Keeps the variables that code reads or writes; what it reads is zero, which no graph runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[keras.Variable] = []
-        self.written: list[keras.Variable] = []
-
-    def get_current_value(self, variable: keras.Variable) -> tf.Tensor:
-        self.read.append(variable)
-        value = super().get_current_value(variable)
-        return tf.zeros(variable.shape, variable.dtype) if value is None else value
-
-    def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
-        self.written.append(update[0])
-        super().add_update(update)
+def _chain(call: Call | None) -> Iterable[Call]:
+    """Yields a call and those in which it was made."""
+    while call:
+        yield call
+        call = call.parent
 
 
-def _describe(operation: Any) -> str:
-    return f"layer {operation.name!r} of class {type(operation).__name__}"
-
-
-def _check(operation: Any, args: tuple, kwargs: dict[str, Any]) -> None:
-    """Raises `Refused` for what no layer may have."""
-    for leaf in keras.tree.flatten((args, kwargs)):
-        if isinstance(leaf, keras.Variable):
-            raise Refused(f"it is given the variable {leaf.path!r} itself, not through a layer")
-    is_layer = isinstance(operation, keras.layers.Layer)
-    if is_layer and not type(operation).__call__.__module__.startswith("keras."):
-        raise Refused("it overrides __call__, which is not a part of the network's graph")
-    if getattr(operation, "activity_regularizer", None) is not None:
-        raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
-    if getattr(operation, "lora_enabled", False) or getattr(operation, "quantization_mode", None):
-        raise Refused("it is quantized or has LoRA weights, so it is not linear in its kernel")
-    if is_layer and _makes_mask(operation, args, kwargs):
-        raise Refused("it makes a mask, which affine maps would drop")
-
-
-def _makes_mask(layer: keras.layers.Layer, args: tuple, kwargs: dict[str, Any]) -> bool:
-    """Returns whether Keras would attach a mask to what a layer puts out."""
-    if not (layer.supports_masking and (args or kwargs)):
-        return False
-    first = args[0] if args else next(iter(kwargs.values()))
-    given = kwargs.get("mask")
-    if given is None:
-        given = keras.tree.map_structure(lambda _: None, first)
-    masks = layer.compute_mask(first, given)
-    return any(mask is not None for mask in keras.tree.flatten(masks))
+def _descendants(call: Call) -> Iterable[Call]:
+    """Yields the calls in a call, at any depth."""
+    for child in call.children:
+        yield child
+        yield from _descendants(child)
