@@ -3,98 +3,19 @@
 import keras
 import keras_hub
 import numpy as np
+from keras_hub import models
 from keras_hub.src.models.blip2 import blip2_custom_opt, blip2_qformer, blip2_vision_encoder
 from keras_hub.src.models.clip import clip_text_encoder, clip_vision_encoder
 from keras_hub.src.models.metaclip_2 import metaclip_2_text_encoder, metaclip_2_vision_encoder
 from keras_hub.src.models.siglip import siglip_text_encoder, siglip_vision_encoder
 
-models = keras_hub.models
-BATCH, VOCABULARY, LENGTH, IMAGE = 3, 13, 6, (32, 32, 3)
+from tests.keras_hub_images import IMAGE, IMAGES, PATCHES, hgnet, resnet, vit
+from tests.keras_hub_text import DECODER, ENCODER, HEAD, STILL, TEXT, VOCABULARY
+
+BATCH, LENGTH = 3, 6
 FILLED = (1, 1 / 2, 1 / 6)  # How much of each sequence in the batch is not padding.
 LENGTHS = {"points": 1, "labels": 1, "boxes": 1, "masks": 0}  # Of an image's prompts.
 SOUND = {"encoder_input_values": 2400, "encoder_padding_mask": 2400}
-
-ENCODER = {
-    "vocabulary_size": VOCABULARY,
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 12,
-}
-STILL = ENCODER | {"dropout": 0.0}
-DECODER = {
-    "vocabulary_size": VOCABULARY,
-    "num_layers": 2,
-    "num_query_heads": 4,
-    "num_key_value_heads": 2,
-    "hidden_dim": 16,
-    "intermediate_dim": 12,
-}
-HEAD = {"head_dim": 4}
-MIXTURE = {"num_experts": 3, "top_k": 2}
-NO_LOSS = {"router_aux_loss_coefficient": 0.0}
-PATCHES = {
-    "image_shape": IMAGE,
-    "patch_size": 8,
-    "num_layers": 1,
-    "num_heads": 2,
-    "hidden_dim": 8,
-}
-
-
-def _resnet(image_shape=IMAGE):
-    return models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[64, 8, 8, 8],
-        stackwise_num_blocks=[1, 1, 1, 1],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        image_shape=image_shape,
-    )
-
-
-def _vit(**options):
-    return models.ViTBackbone(**PATCHES | {"mlp_dim": 12} | options)
-
-
-def _hgnet(**options):
-    stages = [[4, 4, 6, 1, 1, 3], [6, 4, 8, 1, 1, 3], [8, 4, 8, 1, 1, 3], [8, 4, 8, 1, 1, 3]]
-    return models.HGNetV2Backbone(
-        depths=[1, 1, 1, 1],
-        embedding_size=4,
-        hidden_sizes=[6, 8, 8, 8],
-        stem_channels=[3, 4, 4],
-        hidden_act="relu",
-        use_learnable_affine_block=True,
-        stackwise_stage_filters=[[*s[:3], *s[3:]] for s in stages],
-        apply_downsample=[False, True, True, True],
-        use_lightweight_conv_block=[False, False, True, True],
-        image_shape=IMAGE,
-        **options,
-    )
-
-
-def _t5gemma():
-    return {
-        "vocabulary_size": VOCABULARY,
-        "tie_word_embeddings": True,
-        "sliding_window": 3,
-    } | {
-        f"{side}_{key}": value
-        for side in ("encoder", "decoder")
-        for key, value in {
-            "hidden_dim": 8,
-            "intermediate_dim": 12,
-            "num_layers": 2,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 4,
-            "layer_types": ["sliding_attention", "full_attention"],
-        }.items()
-    }
-
-
 VIT = {
     "patch_size": 8,
     "num_heads": 2,
@@ -102,238 +23,10 @@ VIT = {
     "num_layers": 1,
     "intermediate_dim": 12,
 }
-SMOL = {
-    "vocabulary_size": VOCABULARY,
-    "hidden_dim": 16,
-    "intermediate_dim": 12,
-    "num_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "rope_layer_enabled_list": [True, False],
-    "layer_types": ["full_attention", "full_attention"],
-    "mlp_bias": False,
-    "layer_norm_epsilon": 1e-5,
-    "max_position_embeddings": 16,
-    "rope_theta": 10000.0,
-    "partial_rotary_factor": 1.0,
-}
-
-# Text: encoders, then decoders, then both.
-TEXT = {
-    "AlbertBackbone": lambda: models.AlbertBackbone(**STILL, embedding_dim=6),
-    "BertBackbone": lambda: models.BertBackbone(**STILL),
-    "DebertaV3Backbone": lambda: models.DebertaV3Backbone(**STILL, bucket_size=4),
-    "DistilBertBackbone": lambda: models.DistilBertBackbone(**STILL),
-    "ESMBackbone": lambda: models.ESMBackbone(**STILL),
-    "ElectraBackbone": lambda: models.ElectraBackbone(
-        VOCABULARY, 1, 2, hidden_dim=8, embedding_dim=6, intermediate_dim=12, dropout=0.0
-    ),
-    "FNetBackbone": lambda: models.FNetBackbone(VOCABULARY, 1, 8, 12, dropout=0.0),
-    "RobertaBackbone": lambda: models.RobertaBackbone(**STILL),
-    "RoformerV2Backbone": lambda: models.RoformerV2Backbone(**STILL, head_size=4),
-    "XLMRobertaBackbone": lambda: models.XLMRobertaBackbone(**STILL),
-    "XLNetBackbone": lambda: models.XLNetBackbone(**STILL),
-    "BloomBackbone": lambda: models.BloomBackbone(**STILL),
-    "FalconBackbone": lambda: models.FalconBackbone(VOCABULARY, 1, 2, 8, 12),
-    "GPT2Backbone": lambda: models.GPT2Backbone(**STILL),
-    "GPTNeoXBackbone": lambda: models.GPTNeoXBackbone(**STILL, rotary_percentage=0.5),
-    "GemmaBackbone": lambda: models.GemmaBackbone(**DECODER, **HEAD),
-    "Gemma3Backbone": lambda: models.Gemma3Backbone(**DECODER, **HEAD, image_size=16),
-    "Gemma4Backbone": lambda: models.Gemma4Backbone(**DECODER, **HEAD, image_size=16),
-    "Gemma3nBackbone": lambda: models.Gemma3nBackbone(
-        text_vocab_size=VOCABULARY,
-        text_hidden_size=16,
-        num_hidden_layers=2,
-        pad_token_id=0,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=4,
-        intermediate_size=[12, 12],
-        hidden_activation="gelu_approximate",
-        layer_types=["sliding_attention", "full_attention"],
-        sliding_window=3,
-        rope_theta=10000.0,
-        max_position_embeddings=16,
-        vocab_size_per_layer_input=VOCABULARY,
-        hidden_size_per_layer_input=4,
-        altup_num_inputs=2,
-        laurel_rank=2,
-    ),
-    "GptOssBackbone": lambda: models.GptOssBackbone(**DECODER, **MIXTURE),
-    "LlamaBackbone": lambda: models.LlamaBackbone(**DECODER),
-    "Llama3Backbone": lambda: models.Llama3Backbone(**DECODER, tie_word_embeddings=True),
-    "MistralBackbone": lambda: models.MistralBackbone(**DECODER, sliding_window=3),
-    "MixtralBackbone": lambda: models.MixtralBackbone(
-        **DECODER, **MIXTURE, router_aux_loss_coef=0.0
-    ),
-    "OPTBackbone": lambda: models.OPTBackbone(**STILL),
-    "Phi3Backbone": lambda: models.Phi3Backbone(**DECODER),
-    "QwenBackbone": lambda: models.QwenBackbone(**DECODER),
-    "QwenMoeBackbone": lambda: models.QwenMoeBackbone(
-        **DECODER, **MIXTURE, moe_intermediate_dim=6, shared_expert_intermediate_dim=6, **NO_LOSS
-    ),
-    "Qwen3Backbone": lambda: models.Qwen3Backbone(**DECODER, **HEAD),
-    "Qwen3MoeBackbone": lambda: models.Qwen3MoeBackbone(
-        **DECODER, **MIXTURE, **HEAD, moe_intermediate_dim=6, **NO_LOSS
-    ),
-    "Qwen3_5Backbone": lambda: models.Qwen3_5Backbone(
-        **DECODER,
-        head_dim=8,
-        layer_types=["linear_attention", "full_attention"],
-        linear_num_key_heads=2,
-        linear_num_value_heads=2,
-        linear_key_head_dim=4,
-        linear_value_head_dim=4,
-    ),
-    "Qwen3_5MoeBackbone": lambda: models.Qwen3_5MoeBackbone(
-        **{k: v for k, v in DECODER.items() if k != "intermediate_dim"},
-        **MIXTURE,
-        **NO_LOSS,
-        head_dim=8,
-        moe_intermediate_dim=6,
-        shared_expert_intermediate_size=6,
-        layer_types=["linear_attention", "full_attention"],
-        linear_num_key_heads=2,
-        linear_num_value_heads=2,
-        linear_key_head_dim=4,
-        linear_value_head_dim=4,
-    ),
-    "RWKV7Backbone": lambda: models.RWKV7Backbone(
-        hidden_size=8,
-        head_size=4,
-        num_layers=1,
-        vocabulary_size=VOCABULARY,
-        intermediate_dim=12,
-        gate_lora=4,
-        mv_lora=4,
-        aaa_lora=4,
-        decay_lora=4,
-    ),
-    "SmolLM3Backbone": lambda: models.SmolLM3Backbone(**SMOL),
-    "BartBackbone": lambda: models.BartBackbone(**STILL),
-    "EdRecBackbone": lambda: models.EdRecBackbone(VOCABULARY, 1, 1, 8, 12, 2),
-    "T5Backbone": lambda: models.T5Backbone(**STILL),
-    "T5GemmaBackbone": lambda: models.T5GemmaBackbone(**_t5gemma()),
-    "T5Gemma2Backbone": lambda: models.T5Gemma2Backbone(**_t5gemma()),
-}
-
-IMAGES = {
-    "CSPNetBackbone": lambda: models.CSPNetBackbone(
-        stem_filters=4,
-        stem_kernel_size=3,
-        stem_strides=2,
-        stackwise_depth=[1, 1],
-        stackwise_strides=[2, 2],
-        stackwise_num_filters=[6, 8],
-        block_type="dark_block",
-        stage_type="dark",
-        image_shape=IMAGE,
-    ),
-    "DINOV2Backbone": lambda: models.DINOV2Backbone(
-        **PATCHES, intermediate_dim=12, position_embedding_shape=IMAGE, use_mask_token=False
-    ),
-    "DINOV3Backbone": lambda: models.DINOV3Backbone(
-        **PATCHES, intermediate_dim=12, num_register_tokens=2, use_mask_token=False
-    ),
-    "DeiTBackbone": lambda: models.DeiTBackbone(**PATCHES, intermediate_dim=12),
-    "DenseNetBackbone": lambda: models.DenseNetBackbone([1, 1], IMAGE, growth_rate=4),
-    "EfficientNetBackbone": lambda: models.EfficientNetBackbone(
-        stackwise_kernel_sizes=[3, 3],
-        stackwise_num_repeats=[1, 1],
-        stackwise_input_filters=[8, 8],
-        stackwise_output_filters=[8, 8],
-        stackwise_expansion_ratios=[1, 2],
-        stackwise_strides=[1, 2],
-        stackwise_block_types=["v1", "fused"],
-        stackwise_squeeze_and_excite_ratios=[0.25, 0.25],
-        stackwise_width_coefficients=[1.0, 1.0],
-        stackwise_depth_coefficients=[1.0, 1.0],
-        stackwise_force_input_filters=[0, 0],
-        stackwise_nores_option=[False, False],
-        num_features=8,
-        dropout=0.0,
-        input_shape=IMAGE,
-    ),
-    "HGNetV2Backbone": _hgnet,
-    "MiTBackbone": lambda: models.MiTBackbone(
-        layerwise_depths=[1, 1],
-        num_layers=2,
-        layerwise_num_heads=[1, 2],
-        layerwise_sr_ratios=[2, 1],
-        max_drop_path_rate=0.0,
-        layerwise_patch_sizes=[7, 3],
-        layerwise_strides=[4, 2],
-        hidden_dims=[4, 8],
-        image_shape=IMAGE,
-    ),
-    "MobileNetBackbone": lambda: models.MobileNetBackbone(
-        stackwise_expansion=[[8, 8], [8]],
-        stackwise_num_blocks=[2, 1],
-        stackwise_num_filters=[[8, 8], [8]],
-        stackwise_kernel_size=[[3, 3], [5]],
-        stackwise_num_strides=[[2, 1], [2]],
-        stackwise_se_ratio=[[None, 0.25], [0.25]],
-        stackwise_activation=[["relu", "relu"], ["hard_swish"]],
-        stackwise_padding=[[1, 1], [2]],
-        output_num_filters=8,
-        depthwise_filters=8,
-        depthwise_stride=2,
-        depthwise_residual=False,
-        last_layer_filter=8,
-        input_num_filters=8,
-        image_shape=IMAGE,
-    ),
-    "MobileNetV5Backbone": lambda: models.MobileNetV5Backbone(
-        stackwise_block_types=[["er"], ["uir", "uir"]],
-        stackwise_num_blocks=[1, 2],
-        stackwise_num_filters=[[8], [8, 8]],
-        stackwise_strides=[[2], [2, 1]],
-        stackwise_act_layers=[["relu"], ["relu", "relu"]],
-        stackwise_exp_ratios=[[2.0], [2.0, 2.0]],
-        stackwise_se_ratios=[[0.0], [0.0, 0.0]],
-        stackwise_dw_kernel_sizes=[[0], [5, 5]],
-        stackwise_dw_start_kernel_sizes=[[0], [0, 0]],
-        stackwise_dw_end_kernel_sizes=[[0], [0, 0]],
-        stackwise_exp_kernel_sizes=[[3], [0, 0]],
-        stackwise_pw_kernel_sizes=[[1], [0, 0]],
-        stackwise_num_heads=[[0], [0, 0]],
-        stackwise_key_dims=[[0], [0, 0]],
-        stackwise_value_dims=[[0], [0, 0]],
-        stackwise_kv_strides=[[0], [0, 0]],
-        stackwise_use_cpe=[[False], [False, False]],
-        use_msfa=False,
-        stem_size=4,
-        num_features=8,
-        image_shape=IMAGE,
-    ),
-    "ResNetBackbone": _resnet,
-    "SwinTransformerBackbone": lambda: models.SwinTransformerBackbone(
-        IMAGE, embed_dim=4, depths=[2, 1], num_heads=[1, 2], window_size=4, drop_path=0.0
-    ),
-    "VGGBackbone": lambda: models.VGGBackbone([1, 1], [4, 6], IMAGE),
-    "ViTBackbone": _vit,
-    "ViTDetBackbone": lambda: models.ViTDetBackbone(
-        hidden_size=8,
-        num_layers=2,
-        intermediate_dim=12,
-        num_heads=2,
-        global_attention_layer_indices=[1],
-        image_shape=IMAGE,
-        patch_size=8,
-        num_output_channels=8,
-        window_size=2,
-    ),
-    "XceptionBackbone": lambda: models.XceptionBackbone(
-        [[4, 6], [6, 8]], [False, True], image_shape=(64, 64, 3)
-    ),
-}
-
 # Of more than one network, or of more than one kind of input.
 COMPOSITE = {
     "BASNetBackbone": lambda: models.BASNetBackbone(
-        _resnet((None, None, 3)), num_classes=1, image_shape=(64, 64, 3), projection_filters=64
+        resnet((None, None, 3)), num_classes=1, image_shape=(64, 64, 3), projection_filters=64
     ),
     "BLIP2Backbone": lambda: models.BLIP2Backbone(
         vision_encoder=blip2_vision_encoder.BLIP2VisionEncoder(
@@ -372,7 +65,7 @@ COMPOSITE = {
         projection_dim=6,
     ),
     "DFineBackbone": lambda: models.DFineBackbone(
-        backbone=_hgnet(out_features=["stage3", "stage4"]),
+        backbone=hgnet(out_features=["stage3", "stage4"]),
         decoder_in_channels=[8, 8],
         encoder_hidden_dim=8,
         num_labels=3,
@@ -402,7 +95,7 @@ COMPOSITE = {
         seed=0,
     ),
     "DeepLabV3Backbone": lambda: models.DeepLabV3Backbone(
-        _resnet(), "P4", 4, [2, 3], "P2", projection_filters=4, image_shape=IMAGE
+        resnet(), "P4", 4, [2, 3], "P2", projection_filters=4, image_shape=IMAGE
     ),
     "DepthAnythingBackbone": lambda: models.DepthAnythingBackbone(
         image_encoder=models.DINOV2Backbone(
@@ -453,13 +146,13 @@ COMPOSITE = {
         decoder_num_heads=2,
     ),
     "PARSeqBackbone": lambda: models.PARSeqBackbone(
-        _vit(use_class_token=False), VOCABULARY, LENGTH, 8, 1, 2, 12, 0.0, 0.0
+        vit(use_class_token=False), VOCABULARY, LENGTH, 8, 1, 2, 12, 0.0, 0.0
     ),
     "PaliGemmaBackbone": lambda: models.PaliGemmaBackbone(
         **DECODER, **HEAD, image_size=16, **{f"vit_{k}": v for k, v in VIT.items()}
     ),
     "RetinaNetBackbone": lambda: models.RetinaNetBackbone(
-        _resnet((128, 128, 3)), 3, 5, use_p5=False, image_shape=(128, 128, 3)
+        resnet((128, 128, 3)), 3, 5, use_p5=False, image_shape=(128, 128, 3)
     ),
     "SAMBackbone": lambda: models.SAMBackbone(
         image_encoder=IMAGES["ViTDetBackbone"](),
