@@ -3,14 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+OLDEST = .venv-oldest
+LEFT_OUT = .ci/oldest_excludes.txt
 
-.PHONY: run test lint bench clean
+.PHONY: run test test-oldest lint bench clean
 
 run: $(READY)
 	$(BIN)/python main.py --flagfile=digits_width
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+# With every dependency at its lower bound; TESTS names some of the tests.
+test-oldest: $(OLDEST)/.ready
+	WNA_TF_OLDEST=1 $(OLDEST)/bin/python -m pytest -n auto $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -25,5 +31,12 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	touch $@
 
+$(OLDEST)/.ready: requirements.txt pyproject.toml $(LEFT_OUT)
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python \
+		--resolution lowest-direct --excludes $(LEFT_OUT) --editable ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(OLDEST)

@@ -1,8 +1,11 @@
-"""What version 0.1.0 wrote can be used still: run directories, models, flagfiles."""
+"""What earlier versions wrote can be used still: run directories, models, flagfiles."""
 
+import io
 import pathlib
 import shutil
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -49,3 +52,35 @@ def test_a_learner_goes_on(rule):
     assert any(
         np.any(b != v.numpy()) for b, v in zip(before, learner.trainable_variables, strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "owned"),
+    [("feedback_alignment", [3]), ("kolen_pollack", [3]), ("direct_feedback_alignment", [2])],
+)
+def test_feedback_weights_of_frozen_layers_are_passed_over(rule, owned, tmp_path):
+    path = BEFORE / "frozen" / f"{rule}.keras"
+    with zipfile.ZipFile(path) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content) as file:
+        stored = {int(key): value[()] for key, value in file["vars"].items()}
+    learner = keras.models.load_model(path)
+    learner.save(tmp_path / "again.keras")
+    for loaded in (learner, keras.models.load_model(tmp_path / "again.keras")):
+        initial, feedback = loaded.initial_weights, loaded.feedback_weights
+        assert len(initial) == 4
+        assert [weights.name for weights in feedback] == [f"feedback_weight_{i}" for i in owned]
+        keys = [*range(4), *(4 + index for index in owned)]
+        for key, variable in zip(keys, [*initial, *feedback], strict=True):
+            np.testing.assert_array_equal(variable, stored[key])
+        assert int(loaded.optimizer.iterations) == 1
+
+
+def test_a_file_without_feedback_weights_that_are_needed_is_refused():
+    path = BEFORE / "frozen" / "feedback_alignment.keras"
+    learner = keras.models.load_model(path)
+    stored = {}
+    learner.save_own_variables(stored)
+    del stored["7"]
+    with pytest.raises(ValueError, match=r"Expected a file with .* without feedback_weight_3$"):
+        learner.load_own_variables(stored)

@@ -163,6 +163,108 @@ def test_a_failed_export_leaves_the_old_one(tmp_path, monkeypatch, error):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_signature_fixes_the_size_of_a_batch(tmp_path, capsys):
+    learner = wna_tf.Learner(two_headed())
+    signature = {
+        "images": keras.InputSpec(shape=(2, 8, 8, 1)),
+        "extra facts": tf.TensorSpec((2, 3), "float32"),
+    }
+    learner.export(tmp_path / "model", verbose=True, input_signature=[signature])
+    assert capsys.readouterr().out == f"Exported to {tmp_path / 'model'}\n"
+    serve = tf.saved_model.load(tmp_path / "model").signatures["serving_default"]
+    _, inputs = serve.structured_input_signature
+    shapes = {name: tuple(spec.shape) for name, spec in inputs.items()}
+    assert shapes == {"images": (2, 8, 8, 1), "extra_facts": (2, 3)}
+    outputs = serve(images=tf.constant(IMAGES[:2]), extra_facts=tf.constant(EXTRA[:2]))
+    expected = learner.predict({"images": IMAGES[:2], "extra facts": EXTRA[:2]}, verbose=0)
+    for name, value in zip(("kind", "size"), expected, strict=True):
+        np.testing.assert_allclose(outputs[name], value, rtol=1e-5, atol=1e-6)
+    learner.export(tmp_path / "model")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match=r"Expected an input signature of 2 inputs\. Received: 1"):
+        learner.export(tmp_path / "model", input_signature=[signature["images"]])
+
+
+def stand_in_for_keras(monkeypatch, fail=None):
+    """Replaces the exporters of Keras by one that writes what it was given."""
+
+    def export(network, filepath, format, verbose, input_signature, **options):
+        path = pathlib.Path(filepath)
+        shapes = keras.tree.map_structure(lambda spec: tuple(spec.shape), input_signature)
+        path.write_text(f"{network.name} {format} {shapes} {options}")
+        if fail is not None:
+            raise fail
+
+    monkeypatch.setattr(keras.Model, "export", export)
+
+
+def test_other_formats_are_keras_s_of_the_network_alone(tmp_path, monkeypatch):
+    network = mlp()
+    learner, path = wna_tf.Learner(network), tmp_path / "new" / "model.onnx"
+    stand_in_for_keras(monkeypatch)
+    learner.export(path, format="onnx", opset_version=17)
+    shape = "[(None, 8, 8, 1)]"
+    assert path.read_text() == f"{network.name} onnx {shape} {{'opset_version': 17}}"
+    fixed = [keras.InputSpec(shape=(1, 8, 8, 1))]
+    learner.export(str(path), format="onnx", input_signature=fixed)
+    assert path.read_text() == f"{network.name} onnx [(1, 8, 8, 1)] {{}}"
+    stand_in_for_keras(monkeypatch, ImportError("No module named 'onnx'"))
+    with pytest.raises(ImportError, match=r"^No module named 'onnx'$"):
+        learner.export(path, format="onnx")
+    assert path.read_text() == f"{network.name} onnx [(1, 8, 8, 1)] {{}}"
+    (tmp_path / "mine.onnx").mkdir()
+    (tmp_path / "mine.onnx" / "thesis.txt").write_text("years")
+    with pytest.raises(ValueError, match=r"Expected a new file for onnx, .* Received: .*mine"):
+        learner.export(tmp_path / "mine.onnx", format="onnx")
+    assert sorted(found.name for found in tmp_path.rglob("*")) == [
+        "mine.onnx", "model.onnx", "new", "thesis.txt"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif("litert" not in keras.Model.export.__doc__, reason="an older Keras")
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
+def test_a_litert_file_predicts_what_the_network_does(tmp_path):
+    learner = wna_tf.Learner(keyed())  # Its network was never called.
+    learner.export(tmp_path / "model.tflite", format="litert")
+    served = tf.lite.Interpreter(str(tmp_path / "model.tflite")).get_signature_runner()
+    outputs = list(served(images=IMAGES).values())
+    expected = learner.predict(IMAGES, verbose=0)
+    for value in expected.values():
+        (same,) = (output for output in outputs if output.shape == value.shape)
+        np.testing.assert_allclose(same, value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "torch"}, r"tf_saved_model, onnx, litert; .* Received: format='torch'$"),
+        ({"format": None}, r"Expected a format, .* Received: format=None$"),
+        (
+            {"opset_version": 3},
+            r"no options for format='tf_saved_model'\. Received: opset_version$",
+        ),
+    ],
+)
+def test_what_is_not_offered_is_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        wna_tf.Learner(mlp()).export(tmp_path / "model", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_linearized_network_is_exported_as_a_saved_model_alone(tmp_path):
+    learner = wna_tf.Learner(mlp("batch"), "linearized")
+    with pytest.raises(ValueError, match=r"Expected format='tf_saved_model' .* format='onnx'$"):
+        learner.export(tmp_path / "model.onnx", format="onnx")
+    learner.network.trainable_variables[0].assign_add(
+        tf.ones(learner.network.trainable_variables[0].shape)
+    )
+    learner.export(tmp_path / "model", format="tf_saved_model")
+    served = saved_model.read(tmp_path / "model")
+    expected = learner.predict_on_batch(IMAGES)
+    np.testing.assert_allclose(served.call(tf.constant(IMAGES)), expected, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(learner.network.predict_on_batch(IMAGES), expected, atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs")

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import initializers, layers
 
 import wna_tf
+from wna_tf.credit import reverse_mode
 from wna_tf.feedback import source
 
 
@@ -112,6 +114,111 @@ def test_training_leaves_feedback_alone(rule):
     for variable, value in zip(learner.feedback_weights, before, strict=True):
         np.testing.assert_array_equal(variable, value)
         assert not any(variable is weight for weight in learner.trainable_variables)
+
+
+def frozen_body(trained=("upper", "head")):
+    """Four dense layers of which some learn, from the same weights at every call."""
+    keras.utils.set_random_seed(0)
+    names = ("body", "middle", "upper", "head")
+    dense = [layers.Dense(3, activation="tanh", name=name) for name in names]
+    network = make_network(*dense, input_shape=(4,))
+    for layer in network.layers:
+        layer.trainable = layer.name in trained
+    return network
+
+
+OWNED = {  # Indices of the feedback weights that are made, by the layers that learn.
+    "feedback_alignment": {("head",): [], ("upper", "head"): [3], ("body",): [0, 1, 2, 3]},
+    "sign_symmetry_fixed_magnitude": {("middle",): [2, 3], ("body", "head"): [0, 1, 2, 3]},
+    "kolen_pollack": {("head",): [], ("middle", "head"): [2, 3]},
+    "direct_feedback_alignment": {("head",): [], ("upper", "head"): [2], ("body", "head"): [0]},
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "trained"), [(rule, trained) for rule, cases in OWNED.items() for trained in cases]
+)
+def test_feedback_weights_are_made_where_something_learns_by_them(rule, trained):
+    learner = wna_tf.Learner(frozen_body(trained), rule, seed=3)
+    owned = OWNED[rule][trained]
+    assert [w.name for w in learner.feedback_weights] == [f"feedback_weight_{i}" for i in owned]
+    # They are the same numbers, whatever else is frozen.
+    every = wna_tf.Learner(frozen_body(("body", "middle", "upper", "head")), rule, seed=3)
+    for weights, index in zip(learner.feedback_weights, owned, strict=True):
+        np.testing.assert_array_equal(weights, every.feedback_weights[index])
+
+
+@pytest.mark.parametrize("rule", ["backprop", *OWNED])
+def test_what_learns_is_what_it_is_when_everything_does(rule):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
+    updates = []
+    for trained in (("upper", "head"), ("body", "middle", "upper", "head")):
+        learner = wna_tf.Learner(frozen_body(trained), rule)
+        learner.compile("sgd", "mse")
+        updates.append(learner.updates(x, y))
+    assert len(updates[0]) == 4
+    for update, expected in zip(updates[0], updates[1][4:], strict=True):
+        assert np.any(update)
+        np.testing.assert_array_equal(update, expected)
+
+
+def test_a_scale_that_learns_alone_has_its_projection():
+    network = make_network(
+        layers.Dense(3, trainable=False),
+        layers.BatchNormalization(),
+        layers.ReLU(),
+        layers.Dense(3, trainable=False),
+        layers.BatchNormalization(trainable=False),
+        layers.ReLU(),
+        layers.Dense(2),
+    )
+    learner = wna_tf.Learner(network, "direct_feedback_alignment")
+    assert [weights.name for weights in learner.feedback_weights] == ["feedback_weight_0"]
+    learner.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    scale, *_ = learner.updates(rng.normal(size=(5, 40)), rng.normal(size=(5, 2)))
+    assert np.any(scale)
+
+
+@pytest.mark.parametrize("trained", [("head",), ("upper", "head")])
+def test_kolen_pollack_decays_weights_without_feedback_too(trained):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
+    rule = wna_tf.Rule({"name": "mirrored", "decay": 0.1}, "current", "current")
+    learner = wna_tf.Learner(frozen_body(trained), rule)
+    learner.compile(keras.optimizers.SGD(0.5), "mse")
+    updates = learner.updates(x, y)[::2]
+    kernels = learner.trainable_variables[::2]
+    before = [kernel.numpy() for kernel in kernels]
+    learner.train_on_batch(x, y)
+    for kernel, old, update in zip(kernels, before, updates, strict=True):
+        np.testing.assert_allclose(kernel, 0.9 * old - 0.5 * update, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["backprop", "feedback_alignment", "align_ada", "linearized"])
+def test_no_delta_goes_to_where_nothing_learns(rule):
+    learner = wna_tf.Learner(frozen_body(), rule)
+    x, y = tf.ones((5, 4)), tf.ones((5, 3))
+    networks = learner.evaluate_networks(x)
+    (place,) = learner.program.outputs
+    kernels = reverse_mode.carriers(
+        learner.program,
+        learner.rule.feedback,
+        learner.feedback_values(),
+        *learner.weight_values(),
+        learner.trained,
+    )
+    assert [step.name for step in kernels] == ["head"]
+    walk = reverse_mode.walk_back(
+        learner.program,
+        kernels,
+        networks["current"],
+        networks["current"],
+        [(place, y)],
+        learner.trained,
+    )
+    assert {step.name for step, _, _ in walk if step.weights} == {"upper", "head"}
 
 
 def two_heads():

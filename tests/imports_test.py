@@ -10,13 +10,14 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # What stands in a row may import from its own row and from those above it.
 ROWS = (
+    ("internals",),
     ("locks", "files", "serialization", "replicas", "layers", "losses", "datasets"),
     ("models", "graph"),
     ("feedback", "measures"),
     ("rules",),
     ("credit",),
     ("callbacks", "linearize", "ntk"),
-    ("saved_model", "learner"),
+    ("own_weights", "saved_model", "exports", "learner"),
     ("caching",),
     ("experiments",),
     ("__init__",),

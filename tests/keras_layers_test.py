@@ -47,6 +47,12 @@ def transformer(x):
     return x + kl.Dropout(0.3)(kl.Dense(6)(y))
 
 
+def sequence_to_sequence(x, y):
+    _, *states = kl.LSTM(4, return_state=True)(x)
+    y, h = kl.GRU(4, return_sequences=True, return_state=True)(y, initial_state=states[1])
+    return kl.Concatenate()([kl.Flatten()(kl.LSTM(4)(y, initial_state=[h, states[0]])), h])
+
+
 def token_and_position(tokens):
     return kl.Embedding(11, 4)(tokens) + kl.Embedding(5, 4)(ops.arange(5))
 
@@ -102,6 +108,16 @@ NETWORKS = {
     "residual": lambda: functional(residual, IMAGE),
     "squeeze_and_excite": lambda: functional(squeeze_and_excite, IMAGE),
     "shared": lambda: functional(shared, (5,)),
+    "reset_before": lambda: sequential(SEQUENCE, kl.GRU(3, reset_after=False)),
+    "backwards": lambda: sequential(
+        SEQUENCE, kl.LSTM(3, return_sequences=True, go_backwards=True), kl.SimpleRNN(3)
+    ),
+    "recurrent_dropout": lambda: sequential(
+        SEQUENCE,
+        kl.GRU(3, dropout=0.2, recurrent_dropout=0.3, return_sequences=True),
+        kl.SimpleRNN(3, dropout=0.2, recurrent_dropout=0.3),
+    ),
+    "sequence_to_sequence": lambda: functional(sequence_to_sequence, SEQUENCE, (3, 4)),
     "transformer": lambda: functional(transformer, SEQUENCE),
     "nested": lambda: functional(lambda x: functional(residual, IMAGE)(x), IMAGE),
     "composite": lambda: functional(lambda x: Patches()(x), IMAGE),
@@ -215,8 +231,6 @@ REFUSED = {
         lambda: kl.Dense(3, activity_regularizer="l2", name="d"),
         "'d' of class Dense: it has an activity regularizer",
     ),
-    "reset before": (lambda: kl.GRU(3, reset_after=False, name="g"), "'g' .* reset_after=False"),
-    "backwards": (lambda: kl.LSTM(3, go_backwards=True, name="b"), "'b' .* go_backwards=True"),
 }
 
 

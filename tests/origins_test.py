@@ -172,8 +172,9 @@ def test_a_variable_may_be_both():
 def test_a_variable_that_is_neither_is_refused(name):
     make, message = REFUSED[name]
     network = make()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         wna_tf.Learner(network, "align_ada")
+    assert "\n@wna_tf.register_layer(Own)\n" in str(error.value)
     network.get_layer("own").trainable = False
     compare_with_keras(network)  # Where it learns nothing, its derivative is enough.
 

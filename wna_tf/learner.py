@@ -10,14 +10,14 @@ import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import linearize, losses, replicas, rules, saved_model
-from wna_tf.feedback.source import reseed
+from wna_tf import exports, linearize, losses, replicas, rules
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
 from wna_tf.graph.operators import Affine, Map
 from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
+from wna_tf.own_weights import OwnWeights
 
 
 class Step(NamedTuple):
@@ -102,31 +102,20 @@ class Learner(keras.Model):
         self.network = network
         self._program = trace(network)
         self.output_names = self._program.signature.output_names  # Keras names losses by them.
-        variables = _choose_trained(network, trained)
-        # Ids, not variables: Keras would take those for the learner's own, and save them twice.
-        self._trained = [id(variable) for variable in variables]
-        self.initial_weights = [
-            self._add_own_weight(
-                f"initial_weight_{index}",
-                variable.shape,
-                lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
-                variable.dtype,
-            )
-            for index, variable in enumerate(variables)
-        ]
-        self._feedback = tuple(self.rule.feedback.weights(self._program))
-        self.feedback_weights = [
-            self._add_own_weight(
-                f"feedback_weight_{index}",
-                some.shape,
-                reseed(some.initializer, seed, index),
-                some.maps[0].kernel.dtype,
-            )
-            for index, some in enumerate(self._feedback)
-        ]
+        # Its attributes are not the learner's own: Keras would save those of the network twice.
+        self._own = OwnWeights(
+            self._add_own_weight, network, self._program, self.rule.feedback, seed, trained
+        )
+        self.initial_weights = self._own.initial
+        self.feedback_weights = self._own.feedback
         # A tuple: what is added to a list would become a part of checkpoints.
         self.observers: tuple[Observer, ...] = ()
         self.built = True
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """The `id` of every variable that the learner trains, in the order of `initial_weights`."""
+        return self._own.trained
 
     @property
     def program(self) -> Program:
@@ -143,20 +132,11 @@ class Learner(keras.Model):
 
     def weight_values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
-        current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
-        initial = current | {
-            key: tf.convert_to_tensor(variable.value)
-            for key, variable in zip(self._trained, self.initial_weights, strict=True)
-        }
-        return current, initial
+        return self._own.values()
 
     def feedback_values(self) -> dict[Affine, tf.Tensor]:
         """Returns the feedback weights that the rule owns, by the map that they serve."""
-        return {
-            step: tf.convert_to_tensor(variable.value)
-            for some, variable in zip(self._feedback, self.feedback_weights, strict=True)
-            for step in some.maps
-        }
+        return self._own.feedback_values()
 
     def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str) -> Any:
         variable = self.add_weight(
@@ -188,7 +168,7 @@ class Learner(keras.Model):
             ValueError: If layers were made trainable after the network was wrapped, or the inputs
                 were remembered for another learner.
         """
-        if not {id(variable) for variable in self.trainable_variables}.issubset(self._trained):
+        if not {id(variable) for variable in self.trainable_variables}.issubset(self.trained):
             raise ValueError(
                 "Expected the layers that were trainable when the network was wrapped, whose "
                 "initial weights were kept. Received: more of them; wrap the network again"
@@ -204,7 +184,7 @@ class Learner(keras.Model):
             )
         known: dict[Map, tf.Tensor] = {maps[key]: output for key, output in outputs.items()}
         return Networks(
-            program, program.signature.standardize(inputs), current, initial, self._trained, known
+            program, program.signature.standardize(inputs), current, initial, self.trained, known
         )
 
     def compile(self, *args: Any, jit_compile: bool = False, **kwargs: Any) -> None:
@@ -217,6 +197,7 @@ class Learner(keras.Model):
             **kwargs: More arguments of `keras.Model.compile`.
         """
         super().compile(*args, jit_compile=jit_compile, **kwargs)
+        self._has_built_metrics = False
         if self.optimizer is not None and not self.optimizer.built:
             # Keras would build it for the variables of the first step, which may not be all.
             self.optimizer.build(self.trainable_variables)
@@ -225,16 +206,31 @@ class Learner(keras.Model):
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def export(self, filepath: str | os.PathLike) -> None:
-        """Exports what predicts, without any training state; see `saved_model.write`.
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Exports what predicts, without any training state; see `exports.write`.
 
         It is the network alone; with the rule `linearized`, the linearized network, which needs
         the initial weights beside the current ones.
 
         Args:
-            filepath: Directory of the SavedModel.
+            filepath: Directory of the SavedModel, or file of another format.
+            format: `"tf_saved_model"`, `"onnx"` or `"litert"`.
+            verbose: Whether to print where it is.
+            input_signature: Shapes and dtypes of the inputs; None for batches of any size.
+            **kwargs: Options of the format, as `keras.Model.export` takes them.
         """
-        saved_model.write(self.network, self, pathlib.Path(filepath))
+        predicts = self if self.rule.error == "linearized" else self.network
+        path = pathlib.Path(filepath)
+        exports.write(self.network, predicts, path, format, input_signature, **kwargs)
+        if verbose:
+            print(f"Exported to {path}")
 
     @tf.autograph.experimental.do_not_convert
     def updates(self, x: Any, y: Any, sample_weight: Any = None) -> list[tf.Tensor]:
@@ -273,13 +269,12 @@ class Learner(keras.Model):
             for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
-        before = [tf.convert_to_tensor(some.maps[0].kernel) for some in self._feedback]
+        before = self._own.kernels()
         steps = tf.convert_to_tensor(self.optimizer.iterations)
         self.optimizer.apply_gradients(pairs)
         # Not while gradients are accumulated, nor if they were not finite for their scale.
         applied = self.optimizer.iterations > steps
-        for some, value, weights in zip(self._feedback, before, self.feedback_weights, strict=True):
-            self.rule.feedback.evolve(some.maps[0].kernel, value, weights, applied)
+        self._own.evolve(before, applied)
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
@@ -306,23 +301,25 @@ class Learner(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
-        parts = (self._compile_metrics, self._compile_loss)
-        if self._distribute_strategy is None or all(part is None or part.built for part in parts):
+        with self.distribute_strategy.scope():
+            is_distributed = tf.distribute.has_strategy()
+        if self._has_built_metrics or not is_distributed:
             return  # Keras would draw a batch for nothing.
         if iterator is not None:
             # Keras takes the mean of the replicas' parts, which may differ in size.
-            _, _, batches = next(iter(iterator))
+            *_, batches = next(iter(iterator))
             local = self.distribute_strategy.experimental_local_results
             data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
         super()._maybe_symbolic_build(data_batch=data_batch)
+        self._has_built_metrics = True
 
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables
         networks = self.evaluate_networks(x)
-        outputs = networks.outputs(self.rule.error)
+        outputs, masks = networks.outputs(self.rule.error), networks.masks(self.rule.error)
         with tf.GradientTape() as tape:
-            watched = Watched(networks, outputs, tape)
+            watched = Watched(networks, outputs, masks, tape)
             y_pred = self._program.pack(watched.outputs)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
@@ -350,6 +347,15 @@ class Learner(keras.Model):
         replica = context.replica_id_in_sync_group if context else 0
         return tf.random.experimental.stateless_fold_in(seed, replica, alg="philox")
 
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the initial and the feedback weights; Keras calls it."""
+        for key, variable in self._own.by_key().items():
+            store[key] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved, in this or an earlier version; Keras calls it."""
+        self._own.load(store)
+
     def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -360,7 +366,7 @@ class Learner(keras.Model):
             "trained": [
                 index
                 for index, variable in enumerate(self.network.variables)
-                if id(variable) in self._trained
+                if id(variable) in self.trained
             ],
         }
 
@@ -376,20 +382,6 @@ class Learner(keras.Model):
 def _refuse(layer: Any, emit: Any, *args: Any, **kwargs: Any) -> Any:
     del layer, emit, args, kwargs
     raise Refused("it is a Learner, whose rule would not be followed: use its network")
-
-
-def _choose_trained(
-    network: keras.Model, indices: Sequence[int] | None
-) -> Sequence[keras.Variable]:
-    variables = network.variables
-    if indices is None:
-        return network.trainable_variables
-    if not all(isinstance(index, int) and 0 <= index < len(variables) for index in indices):
-        raise ValueError(
-            f"Expected trained to be indices of the network's {len(variables)} variables. "
-            f"Received: trained={indices!r}"
-        )
-    return [variables[index] for index in indices]
 
 
 def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | None:

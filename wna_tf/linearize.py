@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from wna_tf.graph.errors import attach_masks
+
 
 def outputs(learner: keras.Model, x: Any, training: bool = False) -> Any:
     """Returns the outputs of the linearized network, `f_0 + J(theta_0) (theta_t - theta_0)`.
@@ -24,4 +26,6 @@ def outputs(learner: keras.Model, x: Any, training: bool = False) -> Any:
         What the network returns, [batch, ...].
     """
     networks = learner.evaluate_networks(x, training)
-    return networks.program.pack(networks.outputs("linearized"))
+    outputs = networks.outputs("linearized")
+    attach_masks(outputs, networks.masks("linearized"))
+    return networks.program.pack(outputs)

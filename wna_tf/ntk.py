@@ -70,7 +70,9 @@ def _walk_back(
 ) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
     at = networks["initial"]
     (place,) = networks.program.outputs
-    return reverse_mode.walk_back(networks.program, _kernels(networks), at, at, [(place, error)])
+    return reverse_mode.walk_back(
+        networks.program, _kernels(networks), at, at, [(place, error)], networks.trained
+    )
 
 
 def _one_hots(output: tf.Tensor) -> list[tf.Tensor]:
@@ -154,10 +156,8 @@ class _Jacobians:
         for step, index in uses:
             record = self.networks["initial"].records[step]
             products = [
-                step.as_rows(step.carry(record, delta, self.kernels[step])[1])
+                step.as_rows(step.carry(record, received, self.kernels[step])[1])
                 for received in self.received[step]
-                for delta in received
-                if delta is not None
             ]
             deltas.append(tf.cast(tf.stack(products, 1), step.kernel.dtype))
             presynaptic = tf.cast(step.rows(record), step.kernel.dtype)

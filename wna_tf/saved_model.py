@@ -29,7 +29,12 @@ class Served(NamedTuple):
     outputs: tf.TensorSpec
 
 
-def write(network: keras.Model, function: Callable[..., Any], directory: pathlib.Path) -> None:
+def write(
+    network: keras.Model,
+    function: Callable[..., Any],
+    directory: pathlib.Path,
+    input_signature: Any = None,
+) -> None:
     """Writes a function with the inputs and outputs of a network as a SavedModel.
 
     It is served as `serve` and as the signature `serving_default`. Inputs have the network's names
@@ -41,22 +46,32 @@ def write(network: keras.Model, function: Callable[..., Any], directory: pathlib
         function: The network, or what stands in for it: `function(inputs, training=False)`, each
             [batch, ...] and nested as the network's; the batch may be of any size.
         directory: Directory to write. A SavedModel that is there is replaced.
+        input_signature: Shapes and dtypes of the inputs, such as `keras.InputSpec`, nested as the
+            network's; None for the network's, with batches of any size.
 
     Raises:
-        ValueError: If `directory` is something else than a SavedModel or an empty directory.
+        ValueError: If `directory` is something else than a SavedModel or an empty directory, or
+            the signature has another number of inputs.
         OSError: If it cannot be written.
     """
     directory = files.expand(directory).resolve()
     check_own(directory)
     names = _output_names(network)
-    specs = [
-        tf.TensorSpec((None, *x.shape[1:]), x.dtype, name=_identifier(x.name))
-        for x in network.inputs
-    ]
+    specs = input_specs(network)
+    if input_signature is not None:
+        given = keras.tree.flatten(input_signature)
+        if len(given) != len(specs):
+            raise ValueError(
+                f"Expected an input signature of {len(specs)} inputs. Received: {len(given)}"
+            )
+        specs = [
+            tf.TensorSpec(some.shape, some.dtype or spec.dtype, spec.name)
+            for some, spec in zip(given, specs, strict=True)
+        ]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = function(_pack(network, inputs), training=False)
+        outputs = function(pack(network, inputs), training=False)
         return dict(zip(names, keras.tree.flatten(outputs), strict=True))
 
     # Of all variables those that it reads, each once: Keras's archive would hold them twice.
@@ -127,7 +142,14 @@ def read(directory: pathlib.Path) -> Served:
     return Served(call, spec, outputs[output])
 
 
-def _pack(network: keras.Model, inputs: Sequence[tf.Tensor]) -> Any:
+def input_specs(network: keras.Model) -> list[tf.TensorSpec]:
+    """Returns what a network takes, by its names for that, with batches of any size."""
+    return [
+        tf.TensorSpec((None, *x.shape[1:]), x.dtype, _identifier(x.name)) for x in network.inputs
+    ]
+
+
+def pack(network: keras.Model, inputs: Sequence[Any]) -> Any:
     """Returns inputs nested as the network takes them."""
     if isinstance(network, keras.Sequential):
         return inputs[0]

@@ -39,7 +39,9 @@ class Conservation(Diagnostic):
         current, initial = self.model.weight_values()
 
         def quantities(weights: Weights) -> dict[str, tf.Tensor]:
-            carriers = reverse_mode.carriers(program, feedback, feedback_weights, weights, initial)
+            carriers = reverse_mode.carriers(
+                program, feedback, feedback_weights, weights, initial, self.model.trained
+            )
             return {
                 f"conservation/{names[lower]}_to_{names[upper]}": measures.conserved_quantity(
                     weights[id(lower.kernel)],

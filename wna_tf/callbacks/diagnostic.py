@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
+from wna_tf import internals
+
 
 def compile_graph(function: Callable, *args: Any) -> Callable:
     """Writes a function of tensors as a graph, for arguments like `args`.
@@ -60,13 +62,13 @@ class BatchDiagnostic(Diagnostic):
             ValueError: If there are none.
         """
         if self._batch is None:
-            validation = getattr(self.model, "_eval_epoch_iterator", None)
+            validation = internals.validation_data(self.model)
             if validation is None:
                 raise ValueError(
                     f"Expected {type(self).__name__}(x, y), or validation data in every epoch of "
                     "fit, to have a batch to measure. Received: neither"
                 )
-            batch = next(iter(validation.data_adapter.get_tf_dataset()))
+            batch = next(iter(validation))
             self._batch = keras.utils.unpack_x_y_sample_weight(batch)[:2]
         return keras.tree.map_structure(
             lambda leaf: leaf if leaf is None else tf.convert_to_tensor(leaf), self._batch

@@ -36,7 +36,12 @@ class FeedbackAngle(BatchDiagnostic):
         names = learner.program.affine_names
         current, initial = learner.weight_values()
         carriers = reverse_mode.carriers(
-            learner.program, learner.rule.feedback, learner.feedback_values(), current, initial
+            learner.program,
+            learner.rule.feedback,
+            learner.feedback_values(),
+            current,
+            initial,
+            learner.trained,
         )
         angles = {
             f"feedback_angle/{name}": measures.angle(current[id(step.kernel)], carriers[step])

@@ -10,7 +10,7 @@ so no tangent is ever computed, since no transpose needs its value.
 Source: Boopathy and Fiete (2022), section 3.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import tensorflow as tf
 
@@ -28,8 +28,9 @@ def carriers(
     feedback_weights: Mapping[Affine, tf.Tensor],
     current: Weights,
     initial: Weights,
+    trained: Collection[int],
 ) -> dict[Map, tf.Tensor | None]:
-    """Returns the kernels that carry deltas, of the maps that have something to carry them to.
+    """Returns the kernels that carry deltas, of the maps with something below them that learns.
 
     Args:
         program: The network.
@@ -37,13 +38,15 @@ def carriers(
         feedback_weights: Feedback weights that the source owns.
         current: Current weights.
         initial: Weights at initialization.
+        trained: The `id` of every variable that is trained.
     """
+    above = program.above(trained)
     return {
         step: feedback.kernel(
             step, current[id(step.kernel)], initial[id(step.kernel)], feedback_weights.get(step)
         )
         for step in program.affine_maps
-        if program.above_weights.issuperset(step.inputs)
+        if not above.isdisjoint(step.inputs)
     }
 
 
@@ -53,6 +56,7 @@ def walk_back(
     derivative: Evaluation,
     activity: Evaluation,
     sources: Iterable[tuple[Value, tf.Tensor]],
+    trained: Collection[int],
 ) -> Iterator[tuple[Map, list[Delta | None], Updates]]:
     """Carries deltas from the output to the input, map by map.
 
@@ -62,14 +66,16 @@ def walk_back(
         derivative: The network in which derivatives are taken.
         activity: The network whose presynaptic activity is read.
         sources: Deltas from outside, [batch, ...], by the place where they arrive.
+        trained: The `id` of every variable that is trained: nothing goes to where none is.
 
     Yields:
         Each map that a delta reaches, what arrived at its outputs, and the updates of its weights.
     """
+    above = program.above(trained)
     deltas: dict[Value, Delta] = {}
 
     def receive(place: Value, delta: Delta | None) -> None:
-        if delta is not None and place in program.above_weights:
+        if delta is not None and place in above:
             if place in deltas:
                 delta = Delta(*map(tf.add, deltas[place], delta))
             deltas[place] = delta
@@ -133,6 +139,7 @@ def transpose(
         feedback_weights,
         networks.weights["current"],
         networks.weights["initial"],
+        networks.trained,
     )
-    walk = walk_back(program, kernels, derivative, activity, sources)
+    walk = walk_back(program, kernels, derivative, activity, sources, networks.trained)
     return collect((step, updates) for step, _, updates in walk)

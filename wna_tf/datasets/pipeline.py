@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
-from wna_tf import files
+from wna_tf import files, internals
 
 # Batches that are fetched at a time: more would hold more memory, and one leaves processors idle
 # while the last files of a batch are decoded.
@@ -310,7 +309,7 @@ def hold(value: np.ndarray | tf.Tensor | Callable[[], tf.Tensor]) -> tf.Variable
     One of this process alone, within the scope of a strategy too, which would mirror it.
     """
     with tf.device("CPU"):
-        return ResourceVariable(value, trainable=False)
+        return internals.make_local_variable(value)
 
 
 def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:

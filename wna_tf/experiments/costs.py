@@ -190,7 +190,7 @@ def _read_block(program: Program, step: Affine) -> Block:
         units,
         is_hidden=is_recurrence or bool(following),
         normalizes=any(isinstance(local, Normalization) for local in following),
-        takes_inputs=program.above_weights.isdisjoint(step.inputs),
+        takes_inputs=program.above(program.variables).isdisjoint(step.inputs),
         is_last=step in program.last_affine_maps,
         turns=sizes[0] if is_recurrence else 1,
     )
@@ -199,7 +199,7 @@ def _read_block(program: Program, step: Affine) -> Block:
 def _following(program: Program, step: Affine) -> list[Local]:
     """Returns the normalizations and activations that an affine map's output goes through."""
     following: list[Local] = []
-    (value,) = step.outputs
+    value, *_ = step.outputs
     while True:
         users = [user for user in program.maps if value in user.inputs]
         if len(users) != 1 or not isinstance(users[0], Normalization | Activation):

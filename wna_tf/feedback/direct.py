@@ -1,7 +1,7 @@
 """Feedback straight from the output error."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import keras
 import tensorflow as tf
@@ -50,6 +50,10 @@ class Direct(Feedback):
             initializer = keras.initializers.RandomNormal(stddev=math.prod(known) ** -0.5)
             feedback.append(FeedbackWeights(tuple(maps), (*known, classes), initializer))
         return feedback
+
+    def needs(self, program: Program, weights: FeedbackWeights, trained: Collection[int]) -> bool:
+        # What arrives at the output of a block goes no further than to the block.
+        return any(part.learns(trained) for step in weights.maps for part in program.block(step))
 
     def kernel(
         self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None

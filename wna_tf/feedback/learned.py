@@ -31,13 +31,18 @@ class Mirrored(Random):
             raise ValueError(f"Expected 0 <= decay < 1. Received: decay={self.decay}")
 
     def evolve(
-        self, kernel: keras.Variable, before: tf.Tensor, weights: keras.Variable, applied: tf.Tensor
+        self,
+        kernel: keras.Variable,
+        before: tf.Tensor,
+        weights: keras.Variable | None,
+        applied: tf.Tensor,
     ) -> None:
         if not kernel.trainable:
             return
         decayed = kernel - self.decay * before
         if kernel.constraint is not None:
             decayed = kernel.constraint(decayed)
-        mirrored = decayed + (1 - self.decay) * (weights - before)
         kernel.assign(tf.where(applied, decayed, kernel))
-        weights.assign(tf.where(applied, mirrored, weights))
+        if weights is not None:
+            mirrored = decayed + (1 - self.decay) * (weights - before)
+            weights.assign(tf.where(applied, mirrored, weights))

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -35,9 +35,30 @@ class Feedback(abc.ABC):
     name: ClassVar[str]
 
     def weights(self, program: Program) -> list[FeedbackWeights]:
-        """Returns what feedback weights this source owns, in the order of the network."""
+        """Returns what feedback weights this source owns, in the order of the network.
+
+        A learner makes those that it `needs`.
+        """
         del program
         return []
+
+    def needs(self, program: Program, weights: FeedbackWeights, trained: Collection[int]) -> bool:
+        """Returns whether something learns by feedback weights: by what they carry down.
+
+        Those of a map without weights below it carry nothing. They are there if the map learns, so
+        that a network all of which learns has feedback weights for each of its maps.
+
+        Args:
+            program: The network.
+            weights: Some of the feedback weights that this source owns.
+            trained: The `id` of every variable that is trained.
+        """
+        above_any, above = program.above(program.variables), program.above(trained)
+        return any(
+            above.issuperset(step.inputs)
+            or (above_any.isdisjoint(step.inputs) and step.learns(trained))
+            for step in weights.maps
+        )
 
     @abc.abstractmethod
     def kernel(
@@ -66,14 +87,18 @@ class Feedback(abc.ABC):
         return {}
 
     def evolve(
-        self, kernel: keras.Variable, before: tf.Tensor, weights: keras.Variable, applied: tf.Tensor
+        self,
+        kernel: keras.Variable,
+        before: tf.Tensor,
+        weights: keras.Variable | None,
+        applied: tf.Tensor,
     ) -> None:
         """Changes feedback weights after a step; they are fixed unless a source says otherwise.
 
         Args:
             kernel: A kernel, after the step.
             before: Its value before the step.
-            weights: Its feedback weights.
+            weights: Its feedback weights; None where nothing needs them.
             applied: Whether the optimizer applied updates in this step, a boolean tensor.
         """
         del kernel, before, weights, applied

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from wna_tf import internals
 from wna_tf.graph.forward_pass import Networks
 from wna_tf.graph.operators import Local, Value
 
@@ -21,25 +22,33 @@ class Watched:
     Args:
         networks: The network.
         outputs: Its outputs, [batch, ...] each.
+        masks: Their masks, [batch, ...] each, or None.
         tape: The tape that records the loss.
 
     Attributes:
-        outputs: The outputs as new tensors: one that is there twice has two errors.
+        outputs: The outputs as new tensors, with masks: one that is there twice has two errors.
         tensors: All that a loss may look at.
     """
 
-    def __init__(self, networks: Networks, outputs: Sequence[tf.Tensor], tape: tf.GradientTape):
+    def __init__(
+        self,
+        networks: Networks,
+        outputs: Sequence[tf.Tensor],
+        masks: Sequence[tf.Tensor | None],
+        tape: tf.GradientTape,
+    ):
         self._networks = networks
         self.outputs = [tf.identity(output) for output in outputs]
+        attach_masks(self.outputs, masks)
         self.tensors = list(self.outputs)
         self._logits: list[tuple[Local, tf.Tensor]] = []
         places, shapes = networks.program.outputs, networks.program.shapes
         for place, output, seen in zip(places, outputs, self.outputs, strict=True):
             made_by = (step for step in networks.program.maps if place in step.outputs)
-            logits, step = getattr(output, "_keras_logits", None), next(made_by, None)
+            logits, step = internals.logits_of(output), next(made_by, None)
             if logits is not None and isinstance(step, Local) and _is_last_activation(step, shapes):
-                seen._keras_logits = tf.identity(logits)
-                self.tensors.append(seen._keras_logits)
+                self.tensors.append(tf.identity(logits))
+                internals.set_logits(seen, self.tensors[-1])
                 self._logits.append((step, logits))
         tape.watch(self.tensors)
 
@@ -58,6 +67,18 @@ class Watched:
                 below = record.tape.gradient(logits, record.inputs, output_gradients=derivative)
                 pairs += zip(step.inputs, below, strict=True)
         return [(place, error) for place, error in pairs if error is not None]
+
+
+def attach_masks(outputs: Sequence[tf.Tensor], masks: Sequence[tf.Tensor | None]) -> None:
+    """Lets Keras's losses and metrics see the masks of outputs, as its layers do.
+
+    Args:
+        outputs: Outputs, [batch, ...] each.
+        masks: Their masks, [batch, ...] each; None for an output without one.
+    """
+    for output, mask in zip(outputs, masks, strict=True):
+        if mask is not None:
+            output._keras_mask = mask
 
 
 def _is_last_activation(step: Local, shapes: Sequence[tuple[int | None, ...]]) -> bool:

@@ -221,3 +221,8 @@ class Networks:
             output if tangent is None else output + tangent
             for output, tangent in zip(self["initial"].outputs, pushed, strict=True)
         ]
+
+    def masks(self, name: str) -> list[tf.Tensor | None]:
+        """Returns the masks of these outputs, [batch, ...]; None for an output without one."""
+        values = self["current" if name == "current" else "initial"].values
+        return [None if place is None else values[place.index] for place in self.program.masks]

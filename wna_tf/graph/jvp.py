@@ -1,16 +1,13 @@
 """Jacobian-vector products of functions, forward and transposed."""
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import tensorflow as tf
-from tensorflow.python.eager import forwardprop
 
-# A forward accumulator writes the tangent of an operation for its shapes, but from the 33rd time
-# on for any shapes. That form runs its products just to know their shapes: twice the convolutions
-# of a step, in any process that builds networks of many widths.
-forwardprop._TRACE_COUNT_LIMIT = sys.maxsize
+from wna_tf import internals
+
+internals.keep_tangents_exact()
 
 Tangent: TypeAlias = tf.Tensor | None
 """A tangent; None is zero."""

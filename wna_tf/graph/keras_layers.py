@@ -12,13 +12,11 @@ import tensorflow as tf
 from keras import ops
 
 from wna_tf import layers
+from wna_tf.graph import keras_recurrent as keras_recurrent  # Registers recurrent layers.
 from wna_tf.graph.operators import Activation, Affine, Normalization, Value
-from wna_tf.graph.recurrence import Recurrence
-from wna_tf.graph.registry import ELEMENTWISE, Emitter, Refused, register_layer, takes_training
-from wna_tf.layers.recurrent import Cell
+from wna_tf.graph.registry import ELEMENTWISE, Emitter, register_layer, takes_training
 
 Linear = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-Offset = Callable[[tf.Tensor], tf.Tensor]
 
 
 @register_layer(keras.layers.Dense, layers.Dense)
@@ -73,7 +71,8 @@ def _forward_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     is_ours = isinstance(layer, layers.Conv2D)
     convolve = layer.unscaled_op if is_ours else layer.convolution_op
     if layer.padding == "causal":
-        widths = layer._compute_causal_padding()
+        widths = [(0, 0)] * 3
+        widths[2 if axis == 1 else 1] = (layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0)
         x = emit.local(lambda x: ops.pad(x, widths), x)
 
         def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -171,127 +170,19 @@ def _separable_convolution(layer: Any, emit: Emitter, x: Value) -> Value:
     return emit.activation(layer.activation, z)
 
 
-@register_layer(layers.Recurrent)
-def _recurrent(layer: Any, emit: Emitter, x: Value) -> Value:
-    u = emit.affine(
-        layer,
-        ops.matmul,
-        x,
-        layer.kernel,
-        initializer=layer.kernel_initializer,
-        fan_in=1,  # Its entries are N(0, 1) in either parameterization.
-        is_product=True,
-    )
-    return emit.affine(
-        layer,
-        layer.recurrent,
-        u,
-        layer.recurrent_kernel,
-        layer.bias,
-        initializer=layer.recurrent_initializer,
-        is_product=True,
-        kind=Recurrence,
-        cell=layer.cell,
-        sizes=(layer.units,),
-    )
-
-
-def _keras_recurrence(
-    layer: Any,
-    emit: Emitter,
-    x: Value,
-    cell: Cell,
-    num_states: int = 1,
-    offsets: tuple[Offset, Offset] | None = None,
-) -> Value:
-    """Adds a recurrent layer of Keras.
-
-    Args:
-        layer: The layer.
-        emit: What to write to.
-        x: Place of its input.
-        cell: The cell of a `Recurrence`.
-        num_states: Number of states.
-        offsets: What the bias adds to the input's part and to the recurrent part of the gates;
-            None if it belongs to the input's part alone.
-    """
-    for option in ("go_backwards", "stateful", "return_state", "dropout", "recurrent_dropout"):
-        if getattr(layer, option):
-            raise Refused(f"it has {option}={getattr(layer, option)}")
-    keras_cell, bias = layer.cell, layer.cell.bias if layer.use_bias else None
-    of_input, of_output = offsets or (lambda bias: bias, lambda bias: bias)
-    u = emit.affine(
-        layer,
-        ops.matmul,
-        x,
-        keras_cell.kernel,
-        bias,
-        of_input,
-        initializer=layer.kernel_initializer,
-        is_product=offsets is None,
-    )
-    h = emit.affine(
-        layer,
-        ops.matmul,
-        u,
-        keras_cell.recurrent_kernel,
-        bias if offsets else None,
-        of_output,
-        initializer=layer.recurrent_initializer,
-        is_product=offsets is None,
-        kind=Recurrence,
-        cell=cell,
-        sizes=(layer.units,) * num_states,
-    )
-    return h if layer.return_sequences else emit.local(lambda h: h[:, -1], h)
-
-
-@register_layer(keras.layers.SimpleRNN)
-def _simple_rnn(layer: Any, emit: Emitter, x: Value) -> Value:
-    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
-        del h
-        return [layer.activation(u + v)]
-
-    return _keras_recurrence(layer, emit, x, cell)
-
-
-@register_layer(keras.layers.LSTM)
-def _lstm(layer: Any, emit: Emitter, x: Value) -> Value:
-    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> list[tf.Tensor]:
-        del h
-        i, f, g, o = ops.split(u + v, 4, axis=-1)
-        gate = layer.recurrent_activation
-        c = gate(f) * c + gate(i) * layer.activation(g)
-        return [gate(o) * layer.activation(c), c]
-
-    return _keras_recurrence(layer, emit, x, cell, num_states=2)
-
-
-@register_layer(keras.layers.GRU)
-def _gru(layer: Any, emit: Emitter, x: Value) -> Value:
-    if not layer.reset_after:
-        raise Refused("it has reset_after=False, whose recurrent kernel acts twice a step")
-
-    def cell(u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
-        (uz, ur, uh), (vz, vr, vh) = ops.split(u, 3, axis=-1), ops.split(v, 3, axis=-1)
-        z, r = layer.recurrent_activation(uz + vz), layer.recurrent_activation(ur + vr)
-        return [z * h + (1 - z) * layer.activation(uh + r * vh)]
-
-    offsets = (lambda bias: bias[0], lambda bias: bias[1])
-    return _keras_recurrence(layer, emit, x, cell, offsets=offsets)
-
-
 @register_layer(
     keras.layers.BatchNormalization,
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
 )
-def _normalization(layer: Any, emit: Emitter, x: Value, training: bool = True) -> Value:
+def _normalization(
+    layer: Any, emit: Emitter, x: Value, training: bool = True, **mask: Value
+) -> Value:
     if not takes_training(layer.call):
         return emit.local(layer, x, kind=Normalization)
     by_batch = emit.takes_batch_statistics(layer, training)
-    return emit.local(layer, x, kind=Normalization, training=by_batch)
+    return emit.local(layer, x, kind=Normalization, training=by_batch, **mask)
 
 
 @register_layer(layers.BatchStatisticsNormalization)

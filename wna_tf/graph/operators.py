@@ -8,7 +8,7 @@ its derivative alone, and its parameters, if it has any, learn by that.
 import abc
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -48,8 +48,7 @@ class Record(NamedTuple):
         weights: The values of its weights.
         outputs: Its outputs, [batch, ...] each.
         tape: The tape of a local map, which can be asked any number of times.
-        loop: The inputs, recurrent inputs and states before each step of a recurrence,
-            [time, batch, ...] each.
+        loop: The loop over time of a recurrence.
     """
 
     inputs: list[tf.Tensor]
@@ -78,6 +77,10 @@ class Map(abc.ABC):
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     weights: tuple[keras.Variable, ...]
+
+    def learns(self, trained: Collection[int]) -> bool:
+        """Returns whether some of its weights are among those with these `id`s."""
+        return any(id(variable) in trained for variable in self.weights)
 
     @abc.abstractmethod
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
@@ -168,23 +171,25 @@ class Affine(Map):
     def push(
         self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
     ) -> list[Tangent]:
-        (dx,) = inputs
-        return [self._push(record.inputs[0], record.weights, dx, weights)]
-
-    def _push(
-        self, x: tf.Tensor, at: list[tf.Tensor], dx: Tangent, weights: Sequence[Tangent]
-    ) -> Tangent:
         """Returns `A(dx; W) + A(x; dW)`: since the map is linear in each, its own values."""
-        terms = []
-        if dx is not None:
-            terms.append(self.apply(dx, at[0]))
-        if any(tangent is not None for tangent in weights):
-            filled = [
-                tf.zeros_like(value) if tangent is None else tangent
-                for value, tangent in zip(at, weights, strict=True)
-            ]
-            terms.append(self.apply(x, *filled))
-        return tf.add_n(terms) if terms else None
+        (dx,) = inputs
+        terms = [
+            None if dx is None else self.apply(dx, record.weights[0]),
+            self._push_weights(record, weights),
+        ]
+        given = [term for term in terms if term is not None]
+        return [tf.add_n(given) if given else None]
+
+    def _push_weights(self, record: Record, tangents: Sequence[Tangent]) -> Tangent:
+        """Pushes tangents of the weights alone."""
+        if all(tangent is None for tangent in tangents):
+            return None
+        kernel, *biases = [
+            tf.zeros_like(value) if tangent is None else tangent
+            for value, tangent in zip(record.weights, tangents, strict=True)
+        ]
+        outputs = self._scale(self.multiply(record, kernel))
+        return sum((self.offset(bias) for bias in biases if self.offset), outputs)
 
     def transpose(
         self,
@@ -193,21 +198,19 @@ class Affine(Map):
         received: Sequence[Delta | None],
         feedback: tf.Tensor | None,
     ) -> tuple[Below, Updates]:
-        (delta,) = received
-        assert delta is not None, "a map without a delta is passed over"
-        carried, product = self.carry(derivative, delta, feedback)
-        below = None if carried is None else Delta(carried, carried)
-        return [below], self._learn(self.presynaptic(activity), activity.weights, product)
+        carried, product = self.carry(derivative, received, feedback)
+        below = [None if delta is None else Delta(delta, delta) for delta in carried]
+        return below, self._learn(activity, product)
 
-    def _learn(self, presynaptic: tf.Tensor, weights: list[tf.Tensor], delta: tf.Tensor) -> Updates:
+    def _learn(self, record: Record, delta: tf.Tensor) -> Updates:
         """Transposes the Jacobian-vector product of the weights.
 
         What has the delta's shape takes it from the delta: to take it from the product of the
         kernel would be to compute that.
         """
-        kernel, *biases = weights
+        kernel, *biases = record.weights
         update = transpose_jvp(
-            lambda kernel: self.linear(presynaptic, kernel), kernel, self._scale(delta)
+            lambda kernel: self.multiply(record, kernel), kernel, self._scale(delta)
         )
         offset = self.offset
         if offset is None:
@@ -220,17 +223,17 @@ class Affine(Map):
             ),
         ]
 
-    def presynaptic(self, record: Record) -> tf.Tensor:
-        """Returns what the kernel multiplies: the presynaptic activity."""
-        return record.inputs[0]
+    def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns what a kernel makes of the presynaptic activity, without scale and bias."""
+        return self.linear(record.inputs[0], kernel)
 
     def rows(self, record: Record) -> tf.Tensor:
         """Returns what the kernel of a product multiplies, [batch, rows, fan_in]."""
         *shape, _ = self.kernel.shape
         identity = tf.eye(math.prod(shape), dtype=self.kernel.dtype)
         # A kernel that is the identity makes patches of an image, scaled as the map scales them.
-        unfolded = self.apply(self.presynaptic(record), tf.reshape(identity, [*shape, -1]))
-        return self.as_rows(unfolded)
+        unfolded = self.multiply(record, tf.reshape(identity, [*shape, -1]))
+        return self.as_rows(self._scale(unfolded))
 
     def as_rows(self, product: tf.Tensor) -> tf.Tensor:
         """Returns a tensor of the shape of the kernel's product as [batch, rows, features]."""
@@ -238,24 +241,26 @@ class Affine(Map):
         return tf.reshape(product, [batch, -1, features])
 
     def carry(
-        self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
-    ) -> tuple[tf.Tensor | None, tf.Tensor]:
-        """Carries a delta to the map's input.
+        self, derivative: Record, received: Sequence[Delta | None], feedback: tf.Tensor | None
+    ) -> tuple[Updates, tf.Tensor]:
+        """Carries deltas to the map's inputs.
 
         Args:
             derivative: The map in the network whose derivatives are taken.
-            delta: What arrived at its output.
+            received: What arrived at its outputs.
             feedback: The kernel that carries deltas, or None if nothing is to be carried.
 
         Returns:
-            The delta of its input, or None, and that of what its kernel makes of the presynaptic
-            activity, from which the kernel learns.
+            The deltas of its inputs, None where there is none, and that of what its kernel makes of
+            the presynaptic activity, from which the kernel learns.
         """
+        (delta,) = received
+        assert delta is not None, "a map without a delta is passed over"
         carried = None
         if feedback is not None:
             (x,) = derivative.inputs
             carried = self._carry(x, feedback, delta.carried)
-        return carried, delta.for_weights
+        return [carried], delta.for_weights
 
     def _carry(self, x: tf.Tensor, feedback: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
         """Transposes the Jacobian-vector product of the input."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import keras
 import tensorflow as tf
 
-from wna_tf.graph.registry import Refused
+from wna_tf.graph.registry import UnknownUse
 
 _SHAPES = {"Shape", "ShapeN", "Size", "Rank", "BroadcastGradientArgs"}
 """Operations that depend on shapes alone."""
@@ -193,7 +193,7 @@ class Origins:
             contraction, so that it is local.
 
         Raises:
-            Refused: If it is neither: no rule would have a meaning.
+            UnknownUse: If it is neither: no rule would have a meaning.
         """
         inputs = list(operation.inputs)
         made_of = [place for place, x in enumerate(inputs) if self[x].weights]
@@ -201,7 +201,7 @@ class Origins:
         if operation.type not in CONTRACTIONS:
             is_shaped = operation.type in _RESHAPED and made_of == [0]
             if learned and operation.type not in _LOCAL and not is_shaped:
-                raise Refused(
+                raise UnknownUse(
                     f"it uses its variable {learned!r} in the operation {operation.type}, of which "
                     "it is not known whether the variable is a kernel there"
                 )
@@ -217,7 +217,7 @@ class Origins:
         if len(made_of) == 1 and self[inputs[made_of[0]]].is_linear:
             return activity[0], made_of[0]
         if learned:
-            raise Refused(
+            raise UnknownUse(
                 f"it passes its variable {learned!r} through something not linear before it is "
                 "contracted with activity, so that no feedback weights can stand in for it"
             )

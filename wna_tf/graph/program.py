@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeGuard
 
 import keras
@@ -23,7 +23,8 @@ class Program:
         signature: What the network takes.
         shapes: Shape of the value at every place; the batch is None.
         infer: Makes the program of the network in inference mode.
-        masks: Place of the mask of each output; None for one without.
+        masks: Places of the outputs' masks, one for each output, None where it has none; None if
+            none of them has one. A loss counts what a mask, [batch, ...], lets through.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Program:
         signature: Signature,
         shapes: Sequence[tuple[int | None, ...]],
         infer: Callable[[], "Program"],
-        masks: Sequence[Value | None] = (),
+        masks: Sequence[Value | None] | None = None,
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
@@ -42,7 +43,7 @@ class Program:
         self.outputs = tuple(keras.tree.flatten(output_structure))
         self.signature = signature
         self.shapes = tuple(shapes)
-        self.masks = tuple(masks) or (None,) * len(self.outputs)
+        self.masks = (None,) * len(self.outputs) if masks is None else tuple(masks)
         self._infer = infer
 
     def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
@@ -118,12 +119,15 @@ class Program:
         """
         return self._infer()
 
-    @functools.cached_property
-    def above_weights(self) -> frozenset[Value]:
-        """Values that depend on some weight: the only ones that need a delta."""
-        above: set[Value] = set()
+    def above(self, trained: Collection[int]) -> frozenset[Value]:
+        """Returns the values that depend on a weight that is trained: those that need a delta.
+
+        Args:
+            trained: The `id` of every variable that is trained.
+        """
+        trained, above = frozenset(trained), set[Value]()
         for step in self.maps:
-            if step.weights or not above.isdisjoint(step.inputs):
+            if step.learns(trained) or not above.isdisjoint(step.inputs):
                 above.update(step.outputs)
         return frozenset(above)
 
@@ -146,21 +150,30 @@ class Program:
                 continue
             if isinstance(step, Affine):
                 last.add(step)
-            if not isinstance(step, Affine) or isinstance(step, Recurrence):
+            if isinstance(step, Recurrence):  # Its steps are between its states and an output.
+                reached.update(step.inputs[:1])
+            elif not isinstance(step, Affine):
                 reached.update(step.inputs)
         return frozenset(last)
 
-    def block_output(self, affine: Affine) -> Value:
-        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization.
+    def block(self, affine: Affine) -> tuple[Map, ...]:
+        """Returns the maps of the block of `affine`: itself, its normalization and activation.
 
         A recurrence ends the block of the map that makes its input: they add up to one `z`.
         """
-        (value,) = affine.outputs
+        block: list[Map] = [affine]
         inside = Continuation | Activation | Recurrence
-        while True:
+        while not isinstance(block[-1], Activation):
+            value, *_ = block[-1].outputs
             consumers = [step for step in self.maps if value in step.inputs]
             if len(consumers) != 1 or not isinstance(consumers[0], inside):
-                return value
-            (value,) = consumers[0].outputs
-            if isinstance(consumers[0], Activation):
-                return value
+                break
+            if consumers[0].inputs[0] != value:  # A state of a recurrence is no part of it.
+                break
+            block.append(consumers[0])
+        return tuple(block)
+
+    def block_output(self, affine: Affine) -> Value:
+        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization."""
+        value, *_ = self.block(affine)[-1].outputs
+        return value

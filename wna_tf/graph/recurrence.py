@@ -1,103 +1,232 @@
-"""The recurrence: an affine map of its own output, in a loop over time."""
+"""The recurrence: an affine map of its own states, in a loop over time."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from wna_tf.graph.jvp import Tangent, push_through
-from wna_tf.graph.operators import Affine, Delta, Record
+from wna_tf.graph.operators import Affine, Delta, Record, Updates
 from wna_tf.layers import recurrent as loops
+
+
+class Loop(NamedTuple):
+    """A loop over time; in one step of it, or in all steps at once, [time, ...] each.
+
+    Attributes:
+        sequences: What each step is given, [batch, ...] each; the first is the input `u`.
+        products: What the kernel's parts made of presynaptic activity, [batch, features] each.
+        states: The states before each step, [batch, units] each.
+    """
+
+    sequences: list[tf.Tensor]
+    products: list[tf.Tensor]
+    states: list[tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recurrence(Affine):
-    """An affine map of the output before, in a loop over time: `v_t = apply(h_{t-1}, kernel)`.
+    """An affine map of the states before, in a loop over time.
 
-    Its input is `u`, [batch, time, features], its output `h`, [batch, time, units]. One kernel
-    carries deltas through time, and learns from all steps. Where feedback is None, nothing is
-    carried from step to step, neither by the kernel nor by the cell.
+    Its inputs are sequences [batch, time, ...], the first of which is `u`, then what is the same in
+    all steps, [batch, ...] each, then the initial states, [batch, units] each; without them they
+    are zero. Its outputs are its first states after each step, [batch, time, units] each. Deltas
+    go to `u` and to the initial states. One kernel carries deltas through time, and learns from all
+    steps. Where feedback is None, nothing is carried from step to step, neither by the kernel nor
+    by the cell.
 
     Attributes:
-        cell: `cell(u_t, v_t, *states) -> states`, the first of which is `h_t`; its derivative is
-            a local map's.
+        cell: `cell(recurrent, *sequences_t, *constants, *states) -> states`. It calls
+            `recurrent(p)` once for each part of the kernel, in their order, with the presynaptic
+            activity of that part. Its derivative is a local map's.
         sizes: Number of units of each state.
+        parts: Shares of the kernel's columns that act at once.
+        num_sequences: Number of its sequences.
+        num_constants: Number of inputs that are the same in all steps.
     """
 
     cell: loops.Cell = dataclasses.field(kw_only=True)
     sizes: tuple[int, ...] = dataclasses.field(kw_only=True)
+    parts: tuple[int, ...] = (1,)
+    num_sequences: int = 1
+    num_constants: int = 0
 
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
-        u = loops.swap_time(*inputs)
-        states, v = loops.unroll(self.cell, lambda h: self.apply(h, *weights), u, self.sizes)
-        loop = [u, v, *map(loops.shift, states)]
-        return Record(inputs, weights, [loops.swap_time(states[0])], loop=loop)
+        sequences = list(map(loops.swap_time, inputs[: self.num_sequences]))
+        batch, dtype = tf.shape(sequences[0])[1], sequences[0].dtype
+        initial = self._initial(inputs) or [tf.zeros([batch, size], dtype) for size in self.sizes]
+        kernel, *biases = weights
+        kernels = self._split(kernel)
+        offsets = [self._split(self.offset(bias)) for bias in biases if self.offset]
+
+        def step(carry: Any, elements: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            states, _ = carry
+            products: list[tf.Tensor] = []
+
+            def recurrent(p: tf.Tensor) -> tf.Tensor:
+                part = len(products)
+                product = self.apply(p, kernels[part])
+                products.append(sum((offset[part] for offset in offsets), product))
+                return products[part]
+
+            return self.cell(recurrent, *elements, *self._constants(inputs), *states), products
+
+        nothing = [tf.zeros([batch, part.shape[-1]], dtype) for part in kernels]
+        after, products = tf.scan(step, sequences, (initial, nothing))
+        outputs = [loops.swap_time(states) for states, _ in zip(after, self.outputs, strict=False)]
+        before = list(map(loops.shift, initial, after))
+        return Record(inputs, weights, outputs, loop=Loop(sequences, products, before))
 
     def push(
         self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
     ) -> list[Tangent]:
-        u, v, *before = record.loop
-        (du,) = inputs
-        du = tf.zeros_like(u) if du is None else loops.swap_time(du)
-        direct = self._push(before[0], record.weights, None, weights)
-        direct = tf.zeros_like(v) if direct is None else direct
+        loop: Loop = record.loop
+        constants, kernels = self._constants(record.inputs), self._split(record.weights[0])
+        du = tf.zeros_like(loop.sequences[0]) if inputs[0] is None else loops.swap_time(inputs[0])
+        direct = self._push_weights(record, weights)
+        products = (
+            list(map(tf.zeros_like, loop.products)) if direct is None else self._split(direct)
+        )
+        given = self._initial(inputs) or [None] * len(self.sizes)
+        initial = [
+            tf.zeros_like(states[0]) if tangent is None else tangent
+            for states, tangent in zip(loop.states, given, strict=True)
+        ]
 
         def step(tangents: list[tf.Tensor], elements: Any) -> list[tf.Tensor]:
-            (du, dv), primals = elements
-            dv += self.apply(tangents[0], record.weights[0])
+            (du, products), at = elements
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(primals)
-                states = self.cell(*primals)
-            pushed = push_through(tape, primals, states, [du, dv, *tangents])
+                primals, states = self._rerun(tape, at, constants, kernels)
+            pushed = push_through(
+                tape, tf.nest.flatten(primals), states, [du, *products, *tangents]
+            )
             return [
                 tf.zeros_like(state) if tangent is None else tangent
                 for state, tangent in zip(states, pushed, strict=True)
             ]
 
-        states = tf.scan(
-            step,
-            ((du, direct), record.loop),
-            [tf.zeros_like(states[0]) for states in before],
-        )
-        return [loops.swap_time(states[0])]
+        pushed = tf.scan(step, ((du, products), loop), initial)
+        return [loops.swap_time(states) for states, _ in zip(pushed, self.outputs, strict=False)]
 
-    def presynaptic(self, record: Record) -> tf.Tensor:
-        return record.loop[2]  # All steps at once: one product instead of one a step.
+    def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
+        loop: Loop = record.loop
+        activities: list[tf.Tensor] = []
+
+        def recurrent(p: tf.Tensor) -> tf.Tensor:
+            activities.append(p)
+            return loop.products[len(activities) - 1]
+
+        # All steps at once: one product instead of one a step.
+        self.cell(recurrent, *loop.sequences, *self._constants(record.inputs), *loop.states)
+        return tf.concat(list(map(self.linear, activities, self._split(kernel))), -1)
 
     def as_rows(self, product: tf.Tensor) -> tf.Tensor:
         return loops.swap_time(product)
 
     def carry(
-        self, derivative: Record, delta: Delta, feedback: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        above = loops.swap_time(delta.carried)
+        self, derivative: Record, received: Sequence[Delta | None], feedback: tf.Tensor | None
+    ) -> tuple[Updates, tf.Tensor]:
+        loop: Loop = derivative.loop
+        constants = self._constants(derivative.inputs)
+        above = {
+            state: loops.swap_time(delta.carried)
+            for state, delta in enumerate(received)
+            if delta is not None
+        }
+        carried: Updates = [None] * len(self.inputs)
         if feedback is None:
             # All steps at once: each is a block of its own, to which no other step sends anything.
-            du, dv, *_ = self._pull_back(derivative.loop, [above])
-            return loops.swap_time(du), dv
+            nothing = [None] * len(self.parts)
+            du, products, _ = self._pull_back(loop, constants, above, nothing)
+        else:
+            kernels = self._split(feedback)
 
-        def step(carry: Any, elements: Any) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-            after, _ = carry
-            above, primals = elements
-            du, dv, *before = self._pull_back(primals, [after[0] + above, *after[1:]])
-            before[0] += self._carry(primals[2], feedback, dv)
-            return before, [du, dv]
+            def step(carry: Any, elements: Any) -> tuple[list[tf.Tensor], list[Any]]:
+                after, _ = carry
+                above, at = elements
+                deltas = {
+                    state: delta + above[state] if state in above else delta
+                    for state, delta in enumerate(after)
+                }
+                du, products, before = self._pull_back(at, constants, deltas, kernels)
+                return before, [du, products]
 
-        zeros = [tf.zeros_like(sequence[0]) for sequence in derivative.loop]
-        _, (du, dv) = tf.scan(step, (above, derivative.loop), (zeros[2:], zeros[:2]), reverse=True)
-        return loops.swap_time(du), dv
+            zeros = tf.nest.map_structure(
+                lambda sequence: tf.zeros_like(sequence[0]),
+                (loop.states, [loop.sequences[0], loop.products]),
+            )
+            before, (du, products) = tf.scan(step, (above, loop), zeros, reverse=True)
+            given = slice(self.num_sequences + self.num_constants, None)
+            carried[given] = [states[0] for states in before][: len(self.inputs[given])]
+        carried[0] = loops.swap_time(du)
+        return carried, tf.concat(products, -1)
+
+    def _constants(self, inputs: Sequence[Any]) -> list[Any]:
+        return list(inputs[self.num_sequences :][: self.num_constants])
+
+    def _initial(self, inputs: Sequence[Any]) -> list[Any]:
+        return list(inputs[self.num_sequences + self.num_constants :])
+
+    def _split(self, columns: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the columns that belong to each part."""
+        share = columns.shape[-1] // sum(self.parts)
+        return tf.split(columns, [share * part for part in self.parts], -1)
 
     def _pull_back(
-        self, primals: Sequence[tf.Tensor], deltas: Sequence[tf.Tensor]
-    ) -> list[tf.Tensor]:
-        """Transposes the cell's Jacobian, for deltas of its first states."""
+        self,
+        at: Loop,
+        constants: Sequence[tf.Tensor],
+        deltas: Mapping[int, tf.Tensor],
+        kernels: Sequence[tf.Tensor | None],
+    ) -> list[Any]:
+        """Transposes a step's Jacobian, for deltas of some states, as `_rerun` nests them."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(primals)
-            states = self.cell(*primals)[: len(deltas)]
+            primals, states = self._rerun(tape, at, constants, kernels)
         return tape.gradient(
-            states,
+            [states[state] for state in deltas],
             primals,
-            output_gradients=list(deltas),
+            output_gradients=list(deltas.values()),
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
+
+    def _rerun(
+        self,
+        tape: tf.GradientTape,
+        at: Loop,
+        constants: Sequence[tf.Tensor],
+        kernels: Sequence[tf.Tensor | None],
+    ) -> tuple[list[Any], list[tf.Tensor]]:
+        """Runs a step again, with the products that are known.
+
+        Args:
+            tape: Records it.
+            at: The step.
+            constants: Inputs that are the same in all steps.
+            kernels: What carries deltas through each part; None if nothing is to be carried.
+
+        Returns:
+            Input, products and states before, by which it can be differentiated, and the states
+            after.
+        """
+        parts = iter(zip(at.products, kernels, strict=True))
+
+        def recurrent(p: tf.Tensor) -> tf.Tensor:
+            product, kernel = next(parts)
+            return self._recall(kernel)(p, product)
+
+        primals = [at.sequences[0], at.products, at.states]
+        tape.watch(primals)
+        return primals, self.cell(recurrent, *at.sequences, *constants, *at.states)
+
+    def _recall(self, kernel: tf.Tensor | None) -> Callable[..., tf.Tensor]:
+        """Returns a function that is a known product, as one of activity by another kernel."""
+
+        @tf.custom_gradient
+        def recall(p: tf.Tensor, product: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+            def transpose(delta: tf.Tensor) -> tuple[Tangent, tf.Tensor]:
+                return None if kernel is None else self._carry(p, kernel, delta), delta
+
+            return tf.identity(product), transpose
+
+        return recall

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,10 @@ from wna_tf.graph.operators import Activation, Affine, Local, Map, Value
 
 class Refused(ValueError):  # noqa: N818 - a refusal, with its reason
     """Why a layer cannot be trained rightly; `trace` adds the name of the layer."""
+
+
+class UnknownUse(Refused):
+    """A layer uses a variable in a way that is neither a kernel's nor local."""
 
 
 ELEMENTWISE = (
@@ -86,6 +90,8 @@ class Emitter:
         kind: type[Affine] = Affine,
         scale: float = 1.0,
         dtype: str | None = None,
+        further_inputs: Sequence[Value] = (),
+        further_outputs: Sequence[Value] = (),
         **fields: Any,
     ) -> Value:
         """Adds the map `scale * linear(x, kernel) + offset(bias)`.
@@ -102,10 +108,12 @@ class Emitter:
             kind: Kind of the map.
             scale: A factor of all outputs.
             dtype: That in which it is computed; None for the layer's.
+            further_inputs: Places of further inputs of that kind.
+            further_outputs: New places, for further outputs of that kind.
             **fields: Further fields of that kind.
 
         Returns:
-            The place of its output.
+            The place of its first output.
         """
         dtype = dtype or layer.compute_dtype
 
@@ -121,8 +129,8 @@ class Emitter:
         self.maps.append(
             kind(
                 layer.name,
-                (x,),
-                (output,),
+                (x, *further_inputs),
+                (output, *further_outputs),
                 (kernel,) if bias is None else (kernel, bias),
                 cast_linear,
                 scale,

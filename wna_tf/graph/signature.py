@@ -33,22 +33,24 @@ class Signature:
                 f"Received: {network.name!r}, which is not built"
             )
         self.network = network
-        self._graph: Any = None
+        self.output_names: list[str] | None = None
+        self._identity: Any = None
         if isinstance(network, keras.Sequential):
-            self._graph = keras.Model(network.inputs, network.outputs)
             (self.inputs,) = network.inputs
+            self.output_names = keras.Model(network.inputs, network.outputs).output_names
         elif getattr(network, "inputs", None):
-            self._graph = network
             self.inputs = network.input
+            self.output_names = list(network.output_names)
         else:
             self.inputs = _built_with(network)
-        self.output_names = self._graph and list(self._graph.output_names)
+            return
+        self._identity = keras.Model(self.inputs, keras.tree.flatten(self.inputs), name="inputs")
 
     def standardize(self, inputs: Any) -> list[tf.Tensor]:
         """Returns a user's inputs in the order, the ranks and the dtypes of the network's."""
         tensors = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-        if self._graph is not None:
-            return self._graph._standardize_inputs(tensors)
+        if self._identity is not None:
+            return keras.tree.flatten(self._identity(tensors))
         keras.tree.assert_same_structure(self.inputs, tensors)
         pairs = zip(keras.tree.flatten(tensors), keras.tree.flatten(self.inputs), strict=True)
         return [tf.cast(tensor, symbol.dtype) for tensor, symbol in pairs]

@@ -14,7 +14,14 @@ from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
 from wna_tf.graph.origins import ADDITIONS, CONTRACTIONS, ELEMENTWISE, REARRANGEMENTS, Origins
 from wna_tf.graph.program import Program
 from wna_tf.graph.recording import Call, Recording
-from wna_tf.graph.registry import Emitter, Expansion, Refused, find_expansion, takes_training
+from wna_tf.graph.registry import (
+    Emitter,
+    Expansion,
+    Refused,
+    UnknownUse,
+    find_expansion,
+    takes_training,
+)
 from wna_tf.graph.replay import sources
 from wna_tf.graph.signature import Signature
 
@@ -61,8 +68,20 @@ def _trace(
             frozen = (c for c in tracer.current if not c.layer.trainable_variables)
             call = next(frozen, None)
             if call is None or call is recording.root or call in whole:
-                raise Refused(f"{tracer.current[0]}: {reason}") from reason
+                guilty = tracer.current[0]
+                hint = _HINT.format(type(guilty.layer).__name__)
+                raise Refused(
+                    f"{guilty}: {reason}{hint if isinstance(reason, UnknownUse) else ''}"
+                ) from reason
             whole.add(call)
+
+
+_HINT = """. If its weights are to learn by their derivatives alone, say so:
+
+@wna_tf.register_layer({})
+def expand(layer, emit, *inputs):
+    return emit.local(layer, *inputs)
+"""
 
 
 class _Tracer:
@@ -171,15 +190,36 @@ class _Tracer:
             return False
         if call in self._whole:
             return True
+        operations = self._recording.operations[call.start : call.end]
         own = {id(variable) for variable in call.layer.weights}
         given = {tensor.name for tensor in call.tensors}
-        if not own and any(self._origins[tensor].weights for tensor in call.tensors):
-            return False  # It may contract them.
-        return not any(
+        borrows = any(
             x.name in self._weights and x.name not in given and id(self._weights[x.name]) not in own
-            for operation in self._recording.operations[call.start : call.end]
+            for operation in operations
             for x in operation.inputs
         )
+        # A layer without weights may contract those that it is given, or attach a mask in its call.
+        is_known = bool(find_expansion(call.layer)) or not (
+            any(self._origins[tensor].weights for tensor in call.tensors)
+            or self._is_seen_inside(operations, call)
+        )
+        return is_known and not borrows
+
+    def _is_seen_inside(self, operations: Sequence[tf.Operation], call: Call) -> bool:
+        """Returns whether something that a layer makes is used outside, but not put out."""
+        names = {operation.name for operation in operations}
+        put_out = {tensor.name for tensor in call.put_out}
+        return any(
+            self._origins[x].is_activity and self._is_used_outside(x, names)
+            for operation in operations
+            for x in operation.outputs
+            if x.name not in put_out
+        )
+
+    def _is_used_outside(self, tensor: tf.Tensor, names: set[str]) -> bool:
+        """Returns whether others than some operations use a tensor, by their names."""
+        uses = {use.name for use in tensor.consumers()} - names
+        return tensor.name in self._external or not uses.isdisjoint(self._needed)
 
     def _check(self, call: Call) -> None:
         """Raises `Refused` for what no layer may have."""
@@ -295,11 +335,7 @@ class _Tracer:
         outputs = [
             x
             for x in made.values()
-            if self._origins[x].is_activity
-            and (
-                x.name in self._external
-                or any(use.name in self._needed - names for use in x.consumers())
-            )
+            if self._origins[x].is_activity and self._is_used_outside(x, names)
         ]
         if kind is Activation and not len(inputs) == len(outputs) == 1:
             kind = Local

@@ -9,39 +9,17 @@ import tensorflow as tf
 from wna_tf.layers import parameterization as parameterizations
 
 Cell = Callable[..., list[tf.Tensor]]
-"""`cell(u_t, v_t, *states) -> states`, the first of which is the output."""
+"""`cell(recurrent, u_t, *others, *states) -> states`, where `recurrent` is an affine map."""
 
 
-def unroll(
-    cell: Cell,
-    recurrent: Callable[[tf.Tensor], tf.Tensor],
-    inputs: tf.Tensor,
-    sizes: Sequence[int],
-) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Runs a recurrent cell from zero states.
+def shift(initial: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+    """Returns the states before each step from the initial ones and those after each step.
 
     Args:
-        cell: What a step makes of its input, its recurrent input `v_t` and its states.
-        recurrent: The affine map of the output before, `v_t = recurrent(h_{t-1})`.
-        inputs: `u`, [time, batch, features].
-        sizes: Number of units of each state.
-
-    Returns:
-        The states after each step, [time, batch, units] each, and `v`, [time, batch, features].
+        initial: Initial states, [batch, units].
+        states: States after each step, [time, batch, units].
     """
-    states = [tf.zeros([tf.shape(inputs)[1], size], inputs.dtype) for size in sizes]
-
-    def step(carry: Any, u: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        states, _ = carry
-        v = recurrent(states[0])
-        return cell(u, v, *states), v
-
-    return tf.scan(step, inputs, (states, recurrent(states[0])))
-
-
-def shift(states: tf.Tensor) -> tf.Tensor:
-    """Returns the states before each step from those after it, [time, batch, units]."""
-    return tf.concat([tf.zeros_like(states[:1]), states[:-1]], 0)
+    return tf.concat([initial[None], states[:-1]], 0)
 
 
 def swap_time(sequence: tf.Tensor) -> tf.Tensor:
@@ -96,19 +74,20 @@ class Recurrent(keras.layers.Layer):
         scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
         return tf.matmul(h if scale == 1 else h * scale, kernel)
 
-    def cell(self, u: tf.Tensor, v: tf.Tensor, h: tf.Tensor) -> list[tf.Tensor]:
+    def cell(
+        self, recurrent: Callable[[tf.Tensor], tf.Tensor], u: tf.Tensor, h: tf.Tensor
+    ) -> list[tf.Tensor]:
         """Returns the state after one step."""
-        del h  # It acts through `v` alone.
-        return [self.activation(u + v)]
+        return [self.activation(u + recurrent(h))]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         kernel, bias = tf.convert_to_tensor(self.recurrent_kernel), tf.convert_to_tensor(self.bias)
-        (h,), _ = unroll(
-            self.cell,
-            lambda h: self.recurrent(h, kernel) + bias,
-            swap_time(tf.matmul(inputs, self.kernel)),
-            [self.units],
-        )
+        u = swap_time(tf.matmul(inputs, self.kernel))
+
+        def step(states: list[tf.Tensor], u: tf.Tensor) -> list[tf.Tensor]:
+            return self.cell(lambda h: self.recurrent(h, kernel) + bias, u, *states)
+
+        (h,) = tf.scan(step, u, [tf.zeros([tf.shape(u)[1], self.units], u.dtype)])
         return swap_time(h)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

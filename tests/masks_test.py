@@ -1,0 +1,141 @@
+"""Masks of outputs: losses and metrics count what Keras counts."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import wna_tf
+from wna_tf import learner as learner_module
+from wna_tf.graph.program import Program
+from wna_tf.graph.registry import Emitter
+
+RNG = np.random.default_rng(0)
+IDS = np.array([[3, 1, 4, 0, 0], [1, 5, 0, 0, 0], [2, 6, 5, 3, 5], [0, 0, 0, 0, 0]])
+TAGS = RNG.integers(0, 3, size=(4, 5))
+VALUES = RNG.normal(size=(4, 5, 3)).astype("float32")
+OF_STEPS = RNG.random((4, 5)).astype("float32")
+OF_EXAMPLES = RNG.random((4, 1)).astype("float32")  # As Keras has them beside a mask.
+
+
+def tagger(heads=1):
+    """A network with an output for each step, and if asked for one of the whole sequence."""
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((5,), dtype="int32")
+    x = layers.Embedding(7, 4, mask_zero=True, name="embedding")(ids)
+    x = layers.Dense(6, activation="tanh", name="hidden")(x)
+    outputs = [layers.Dense(3, activation="softmax", name="tags")(x)]
+    if heads == 2:
+        outputs.append(layers.Dense(2, name="size")(ops.mean(x, axis=1)))
+    return keras.Model(ids, outputs if heads == 2 else outputs[0])
+
+
+def trace_by_hand(network, training=True):
+    """The program of a `tagger`."""
+    emit = Emitter(training, set())
+    layer = network.get_layer
+
+    def dense(name, x):
+        kernel, bias = layer(name).weights
+        fields = {"initializer": layer(name).kernel_initializer, "is_product": True}
+        z = emit.affine(layer(name), ops.matmul, x, kernel, bias, **fields)
+        return emit.activation(layer(name).activation, z)
+
+    ids = emit.new_value()
+    x = dense("hidden", emit.local(layer("embedding"), ids))
+    mask = emit.local(layer("embedding").compute_mask, ids)
+    outputs, masks = [dense("tags", x)], [mask]
+    if len(network.outputs) == 2:
+        outputs.append(dense("size", emit.local(ops.mean, x, axis=1)))
+        masks.append(None)
+    values = {ids: tf.constant(IDS)}
+    for step in emit.maps:
+        weights = [tf.convert_to_tensor(variable.value) for variable in step.weights]
+        record = step.evaluate([values[place] for place in step.inputs], weights)
+        values.update(zip(step.outputs, record.outputs, strict=True))
+    shapes = [(None, *values[place].shape[1:]) for place in sorted(values, key=lambda v: v.index)]
+    structure = outputs if len(outputs) == 2 else outputs[0]
+    infer = functools.partial(trace_by_hand, network, training=False)
+    return Program(emit.maps, [ids], structure, network, shapes, infer, masks)
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """Makes a learner and the same network alone, compiled alike."""
+    monkeypatch.setattr(learner_module, "trace", trace_by_hand)
+
+    def make(rule="backprop", heads=1, **options):
+        models = wna_tf.Learner(tagger(heads), rule), tagger(heads)
+        for model in models:
+            model.compile(keras.optimizers.SGD(0.5), **options)
+        return models
+
+    return make
+
+
+LOSSES = {"mse": VALUES, "sparse_categorical_crossentropy": TAGS}
+METRICS = {"mse": ["mae"], "sparse_categorical_crossentropy": ["accuracy"]}
+
+
+def compare(ours, theirs):
+    assert set(ours) == set(theirs)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "weights", [None, OF_STEPS, OF_EXAMPLES], ids=["none", "steps", "examples"]
+)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_and_metrics_are_those_of_the_network_alone(pair, loss, weights):
+    metrics = {"metrics": METRICS[loss], "weighted_metrics": [loss, *METRICS[loss]]}
+    learner, network = pair(loss=loss, **metrics)
+    options = {"sample_weight": weights, "return_dict": True}
+    for _ in range(2):
+        compare(*(m.train_on_batch(IDS, LOSSES[loss], **options) for m in (learner, network)))
+    for ours, theirs in zip(learner.network.weights, network.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    compare(*(m.test_on_batch(IDS, LOSSES[loss], **options) for m in (learner, network)))
+    options = {"sample_weight": weights, "return_dict": True, "batch_size": 3, "verbose": 0}
+    compare(*(m.evaluate(IDS, LOSSES[loss], **options) for m in (learner, network)))
+
+
+def test_each_output_has_its_own_mask(pair):
+    options = {"loss": ["sparse_categorical_crossentropy", "mse"], "metrics": [["accuracy"], None]}
+    learner, network = pair(heads=2, **options)
+    targets = [TAGS, VALUES[:, 0, :2]]
+    for _ in range(2):
+        compare(*(m.train_on_batch(IDS, targets, return_dict=True) for m in (learner, network)))
+    compare(*(m.evaluate(IDS, targets, return_dict=True, verbose=0) for m in (learner, network)))
+
+
+def test_what_is_masked_does_not_count_in_the_linearized_network(pair):
+    learner, network = pair("linearized", loss="mse", weighted_metrics=["mae"])
+    options = {"return_dict": True}
+    compare(*(m.test_on_batch(IDS, VALUES, **options) for m in (learner, network)))
+    compare(*(m.train_on_batch(IDS, VALUES, **options) for m in (learner, network)))
+    learner.train_on_batch(IDS, VALUES)
+    differences = learner.predict(IDS, verbose=0) - VALUES
+    assert np.abs(learner.network.predict(IDS, verbose=0) - VALUES - differences).max() > 1e-5
+    expected = {
+        "loss": np.mean(np.square(differences)[IDS != 0]),
+        "mae": np.mean(np.abs(differences)[IDS != 0]),
+    }
+    compare(learner.evaluate(IDS, VALUES, return_dict=True, verbose=0), expected)
+    before = learner.test_on_batch(IDS, VALUES, return_dict=True)
+    padded = np.where(IDS[..., None] == 0, 100 * VALUES, VALUES)
+    compare(learner.test_on_batch(IDS, padded, return_dict=True), before)
+    compare(learner.train_on_batch(IDS, padded, return_dict=True), before)
+
+
+def test_nothing_learns_from_what_is_masked(pair):
+    for rule in ("backprop", "align_ada", "feedback_alignment", "linearized"):
+        learner, _ = pair(rule, loss="mse")
+        padded = np.where(IDS[..., None] == 0, 100 * VALUES, VALUES)
+        updates = [learner.updates(IDS, targets) for targets in (VALUES, padded)]
+        for update, same in zip(*updates, strict=True):
+            assert np.any(update)
+            np.testing.assert_allclose(same, update, atol=1e-6)

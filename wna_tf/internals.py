@@ -1,0 +1,58 @@
+"""All that we use of what Keras and TensorFlow keep to themselves, behind names of our own.
+
+None of it has a public way. tests/internals_test.py tells what a new version has moved.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.eager import forwardprop
+from tensorflow.python.ops.resource_variable_ops import ResourceVariable
+
+
+def keep_tangents_exact() -> None:
+    """Lets forward accumulators write tangents for the shapes at hand, always.
+
+    From the 33rd shape of an operation on, one writes the tangent for any shapes. That form runs
+    its products just to know their shapes: twice the convolutions of a step, in any process that
+    builds networks of many widths. `tf.autodiff` has no option for it.
+    """
+    forwardprop._TRACE_COUNT_LIMIT = sys.maxsize
+
+
+def logits_of(output: tf.Tensor) -> tf.Tensor | None:
+    """Returns the logits that Keras keeps with what a softmax or sigmoid puts out, or None.
+
+    Its cross-entropies look at them instead, and nothing public tells that they do.
+    """
+    return getattr(output, "_keras_logits", None)
+
+
+def set_logits(output: tf.Tensor, logits: tf.Tensor) -> None:
+    """Lets Keras's cross-entropies look through an output at some logits, see `logits_of`."""
+    output._keras_logits = logits
+
+
+def make_local_variable(value: np.ndarray | tf.Tensor | Callable[[], tf.Tensor]) -> tf.Variable:
+    """Returns a variable of this process alone, within the scope of a strategy too.
+
+    `tf.Variable` is one of the strategy there, with a copy on every replica, and a scope is left
+    by its end alone.
+
+    Args:
+        value: The initial value, or what makes it.
+    """
+    return ResourceVariable(value, trainable=False)
+
+
+def validation_data(model: keras.Model) -> tf.data.Dataset | None:
+    """Returns the batches that `fit` validates with at present, or None.
+
+    A callback is not told `validation_data`, and what `fit` takes for it is of many kinds.
+    """
+    epochs: Any = getattr(model, "_eval_epoch_iterator", None)
+    return None if epochs is None else epochs.data_adapter.get_tf_dataset()

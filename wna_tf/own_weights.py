@@ -1,0 +1,138 @@
+"""The weights that a learner keeps beside its network: initial and feedback weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from wna_tf.feedback.source import Feedback, reseed
+from wna_tf.graph.forward_pass import Weights
+from wna_tf.graph.operators import Affine
+from wna_tf.graph.program import Program
+
+
+class OwnWeights:
+    """Initial weights, and the feedback weights that a rule owns where something learns by them.
+
+    Args:
+        add: `add(name, shape, initializer, dtype)` makes a variable.
+        network: The network.
+        program: The network as a program.
+        feedback: Source of the feedback weights.
+        seed: Seed of feedback weights.
+        trained: Indices of those of `network.variables` that are trained; None for the trainable
+            ones.
+
+    Attributes:
+        trained: The `id` of every variable that is trained.
+        initial: Their values at initialization, variables in the same order.
+        feedback: The feedback weights, variables.
+
+    Raises:
+        ValueError: If there are no variables of these indices.
+    """
+
+    def __init__(
+        self,
+        add: Callable[[str, Any, Any, str], keras.Variable],
+        network: keras.Model,
+        program: Program,
+        feedback: Feedback,
+        seed: int,
+        trained: Sequence[int] | None,
+    ):
+        self._program = program
+        self._source = feedback
+        variables = _choose_trained(network, trained)
+        self.trained = tuple(id(variable) for variable in variables)
+        self.initial = [
+            add(
+                f"initial_weight_{index}",
+                variable.shape,
+                lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
+                variable.dtype,
+            )
+            for index, variable in enumerate(variables)
+        ]
+        self._served = tuple(feedback.weights(program))
+        # Seeds, names and files have the index among all: other weights may be trained next time.
+        self._feedback = {
+            index: add(
+                f"feedback_weight_{index}",
+                some.shape,
+                reseed(some.initializer, seed, index),
+                some.maps[0].kernel.dtype,
+            )
+            for index, some in enumerate(self._served)
+            if feedback.needs(program, some, self.trained)
+        }
+        self.feedback = list(self._feedback.values())
+
+    def values(self) -> tuple[Weights, Weights]:
+        """Returns the current and the initial weights, by the `id` of the variable."""
+        current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
+        initial = current | {
+            key: tf.convert_to_tensor(variable.value)
+            for key, variable in zip(self.trained, self.initial, strict=True)
+        }
+        return current, initial
+
+    def feedback_values(self) -> dict[Affine, tf.Tensor]:
+        """Returns the feedback weights by the map that they serve."""
+        return {
+            step: tf.convert_to_tensor(variable.value)
+            for index, variable in self._feedback.items()
+            for step in self._served[index].maps
+        }
+
+    def kernels(self) -> list[tf.Tensor]:
+        """Returns the kernels that feedback weights may stand in for, as they are now."""
+        return [tf.convert_to_tensor(some.maps[0].kernel) for some in self._served]
+
+    def evolve(self, before: Sequence[tf.Tensor], applied: tf.Tensor) -> None:
+        """Changes the feedback weights after a step.
+
+        Args:
+            before: What `kernels` returned before the step.
+            applied: Whether the optimizer applied updates in it, a boolean tensor.
+        """
+        for index, (some, value) in enumerate(zip(self._served, before, strict=True)):
+            kernel = some.maps[0].kernel
+            self._source.evolve(kernel, value, self._feedback.get(index), applied)
+
+    def by_key(self) -> dict[str, keras.Variable]:
+        """Returns all of them, by their keys in files."""
+        own = [*enumerate(self.initial)]
+        own += [(len(self.initial) + index, some) for index, some in self._feedback.items()]
+        return {str(key): variable for key, variable in own}
+
+    def load(self, store: Mapping[str, Any]) -> None:
+        """Loads all of them from a file, which may hold feedback weights for other maps too.
+
+        Raises:
+            ValueError: If some are missing.
+        """
+        variables = self.by_key()
+        missing = [variable.name for key, variable in variables.items() if key not in store]
+        if missing:
+            raise ValueError(
+                "Expected a file with the initial and feedback weights of this learner. "
+                f"Received: one without {', '.join(missing)}"
+            )
+        for key, variable in variables.items():
+            variable.assign(store[key])
+
+
+def _choose_trained(
+    network: keras.Model, indices: Sequence[int] | None
+) -> Sequence[keras.Variable]:
+    variables = network.variables
+    if indices is None:
+        return network.trainable_variables
+    if not all(isinstance(index, int) and 0 <= index < len(variables) for index in indices):
+        raise ValueError(
+            f"Expected trained to be indices of the network's {len(variables)} variables. "
+            f"Received: trained={indices!r}"
+        )
+    return [variables[index] for index in indices]
