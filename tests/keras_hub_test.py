@@ -82,7 +82,10 @@ def test_padded_places_change_nothing(rule):
     assert len(set(mask.sum(-1))) == hub.BATCH
     network = with_random_weights(case)
     learner = make_learner(case, rule, network)
-    assign(network.trainable_variables, moved(learner.initial_weights, np.random.default_rng(2)))
+    assign(
+        network.trainable_variables,
+        moved([v.numpy() for v in learner.initial_weights], np.random.default_rng(2)),
+    )
     expected = learner.updates(*case.batch)
     case.x["token_ids"] = np.where(mask, case.x["token_ids"], 5)
     actual = learner.updates(*case.batch)

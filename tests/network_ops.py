@@ -5,7 +5,6 @@ which a weight meets activity is an affine map where it contracts the two, and l
 nothing is known of layers, but that a normalization is one map.
 """
 
-import collections
 import contextlib
 import dataclasses
 import math
@@ -39,6 +38,7 @@ CONTRACTIONS = {
 # A function of a weight's entries one by one, before any activity, is a weight's too.
 SAME_ENTRIES = {
     "BatchToSpaceND",
+    "BroadcastTo",
     "Cast",
     "ExpandDims",
     "Identity",
@@ -48,6 +48,7 @@ SAME_ENTRIES = {
     "SplitV",
     "Squeeze",
     "StridedSlice",
+    "Tile",
     "Transpose",
     "Unpack",
 }
@@ -79,13 +80,14 @@ class Weight:
 
 @dataclasses.dataclass
 class Map:
-    """The output of an affine or local map, and the map whose block it is in."""
+    """The output of an affine or local map; `in_block`: a normalization follows it directly."""
 
     op: str
     output: tf.Tensor
     layer: str = ""
-    block: tuple[int, ...] = ()  # Of a normalization: the maps that it follows directly.
     in_block: bool = False
+    source: tf.Tensor | None = None  # Of a normalization behind a map: that map's output,
+    copy: tf.Tensor | None = None  # and what the normalization alone has of it.
 
 
 class Run:
@@ -102,8 +104,7 @@ class Run:
     def __init__(self, network, feedback=None, like=None):
         self.feedback, self.like, self.maps, self.kernels = feedback, like, [], []
         self._variables = {id(v.value.handle): v for v in network.trainable_variables}
-        self._weights, self._affine, self._alive, self._inside = {}, {}, [], False
-        self._uses = collections.Counter()  # Of an affine map's output, by the map's index.
+        self._weights, self._behind, self._alive, self._inside = {}, {}, [], False
         self._execute = pywrap_tfe.TFE_Py_FastPathExecute
 
     @contextlib.contextmanager
@@ -175,11 +176,10 @@ class Run:
         weights = [w for w in map(self._weight, flat) if w]
         if self._inside or not weights:
             result = run(arguments)
-            for x in flat:
-                if id(x) in self._affine and op in SAME_ENTRIES:
-                    self._affine[id(result)] = self._affine[id(x)]
-                elif id(x) in self._affine and not self._inside and op not in ("Shape", "Rank"):
-                    self._uses.update(self._affine[id(x)])
+            if op in SAME_ENTRIES:
+                for x in flat:
+                    if id(x) in self._behind:
+                        self._behind[id(result)] = self._behind[id(x)]
             return result
         if op in SAME_ENTRIES | ELEMENTWISE or self._is_with_scalar(op, flat):
             return self._same_entries(run, arguments, weights[0])
@@ -221,7 +221,7 @@ class Run:
                 carried /= math.sqrt(3 * fan_in(op, arguments, weight.tensor))
             return stop(run(arguments)) + (learned - stop(learned)) + (carried - stop(carried))
         output = run(arguments if self.like is None else self._cut(arguments))
-        self._affine[id(output)] = (len(self.maps),)
+        self._behind[id(output)] = (len(self.maps),)
         self.maps.append(Map(op, output, weight.variable.path.rpartition("/")[0]))
         return output
 
@@ -229,7 +229,7 @@ class Run:
         if self.feedback is not None:
             return run(arguments)
         index = len(self.maps)
-        before = [b for a in arguments if (b := self._affine.get(id(a)))]
+        before = [b for a in arguments if (b := self._behind.get(id(a)))]
         layer = weights[0].variable.path.rpartition("/")[0] if weights else ""
         is_bias = op in ("AddV2", "BiasAdd") and before and self.maps[before[0][0]].layer == layer
         cut = self.like is not None and not (is_bias and self.like.maps[index].in_block)
@@ -237,37 +237,32 @@ class Run:
         if not tf.is_tensor(output) or not output.dtype.is_floating:
             assert not any(t.dtype.is_floating for t in tf.nest.flatten(output)), op
             return output
-        if is_bias:
-            self._affine[id(output)] = (*before[0], index)
-        elif before:
-            self._uses.update(before[0])
+        self._behind[id(output)] = (*before[0], index) if is_bias else (index,)
         self.maps.append(Map(op, output, layer))
         return output
 
-    def fold(self):
-        """Takes the maps that only a normalization follows into its block."""
-        for normalization in self.maps:
-            if any(self._uses[index] > 1 for index in normalization.block):
-                normalization.block = ()
-            for index in normalization.block:
-                self.maps[index].in_block = True
-
     def _normalization(self, call):
-        """Returns a normalization's `call` as one map, of the block of an affine map before it."""
+        """Returns a normalization's `call` as one map, in the block of a map right before it."""
 
         def normalize(layer, inputs, *args, **kwargs):
             if self._inside or self.feedback is not None:
                 return call(layer, inputs, *args, **kwargs)
-            block = self._affine.get(id(inputs), ())
-            self._uses.update(block)
-            if self.like is not None and not self.like.maps[len(self.maps)].block:
+            block = self._behind.get(id(inputs), ())
+            for index in block:
+                self.maps[index].in_block = True
+            source = inputs if block else None
+            if block:
+                inputs = tf.identity(inputs)
+            elif self.like is not None:
                 inputs = self._cut(inputs)
             self._inside = True
             try:
                 output = call(layer, inputs, *args, **kwargs)
             finally:
                 self._inside = False
-            self.maps.append(Map("normalization", output, block=block))
+            self._behind[id(output)] = (len(self.maps),)
+            copy = inputs if block else None
+            self.maps.append(Map("normalization", output, source=source, copy=copy))
             return output
 
         return normalize

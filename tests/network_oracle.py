@@ -157,24 +157,34 @@ class Oracle:
         return self._numpy(tape.gradient(f, self._values(), e, unconnected_gradients="zero"))
 
     def _align_ada(self, current, x, e):
+        """Returns the updates by deltas of the initial network, at the current one's activity.
+
+        What a map's weights change passes through a normalization right behind it, at the
+        current network; what else reads the map's output meets the initial network's delta.
+        """
         initial = Run(self.network)
         with self.at(self.initial):
             f, tape = self._forward(initial, x)
-            initial.fold()
-            outputs = [m.output for m in initial.maps]
-            deltas = tape.gradient(f, outputs, e, unconnected_gradients="zero")
+
+            def delta(tensors):
+                return tape.gradient(f, tensors, e, unconnected_gradients="zero")
+
+            deltas = dict(enumerate(delta([m.output for m in initial.maps])))
+            others = {}  # Deltas of sources but for their normalizations' part.
+            for index, m in enumerate(initial.maps):
+                if m.source is not None:
+                    first, total = others.get(id(m.source), (index, delta(m.source)))
+                    others[id(m.source)] = first, total - delta(m.copy)
         run = Run(self.network, like=initial)
         with self.at(current):
             _, tape = self._forward(run, x)
             assert [m.op for m in run.maps] == [m.op for m in initial.maps]
-            alone = [index for index, m in enumerate(initial.maps) if not m.in_block]
-            gradients = tape.gradient(
-                [run.maps[index].output for index in alone],
-                self._values(),
-                [deltas[index] for index in alone],
-                unconnected_gradients="zero",
+            pairs = [(m.output, deltas[i]) for i, m in enumerate(run.maps) if not m.in_block]
+            pairs += [(run.maps[index].source, rest) for index, rest in others.values()]
+            outputs, deltas = zip(*pairs, strict=True)
+            return self._numpy(
+                tape.gradient(outputs, self._values(), deltas, unconnected_gradients="zero")
             )
-            return self._numpy(gradients)
 
 
 def assert_updates(variables, actual, expected, tolerance=1e-9, name=""):
