@@ -13,6 +13,7 @@ from tensorflow.python.eager import forwardprop
 
 import wna_tf
 from wna_tf import internals
+from wna_tf.graph.recording import Recording
 
 ROOT = pathlib.Path(__file__).parents[1]
 VERSIONS = f"Keras {keras.__version__} and TensorFlow {tf.__version__}"
@@ -233,3 +234,31 @@ def test_validation_data_are_those_of_fit():
         np.testing.assert_array_equal(y, Y)
     learner.fit(X, Y, callbacks=[look], verbose=0)
     assert found[1] is None
+
+
+def test_keras_attaches_masks_where_we_look_for_them():
+    embedded = keras.layers.Embedding(3, 2, mask_zero=True)(np.array([[1, 0]]))
+    assert internals.mask_of(embedded).numpy().tolist() == [[True, False]]
+    copy = tf.identity(embedded)
+    assert internals.mask_of(copy) is None
+    internals.set_mask(copy, internals.mask_of(embedded))
+    pooled = keras.layers.GlobalAveragePooling1D()(copy)
+    np.testing.assert_allclose(pooled, embedded[:, 0])
+
+
+@pytest.mark.parametrize("make", [keras.layers.LSTMCell, keras.layers.GRUCell])
+def test_recurrent_cells_draw_dropout_by_the_name_that_is_relied_on(make):
+    cell = make(2, dropout=0.5, seed=0)
+    drawn = internals.draw_dropout(cell, tf.ones([3, 4]), 0.5)
+    assert {tuple(one.shape) for one in drawn} == {(3, 4)}
+    assert {float(value) for one in drawn for value in np.ravel(one)} == {0.0, 2.0}
+
+
+def test_keras_calls_every_layer_with_its_mode_and_mask_filled_in():
+    inputs = keras.Input((2,), dtype="int32")
+    x = keras.layers.Embedding(3, 2, mask_zero=True)(inputs)
+    network = keras.Model(inputs, keras.layers.LSTM(2)(keras.layers.Dropout(0.5)(x)))
+    calls = Recording(network, inputs, training=True).root.children
+    _, dropout, lstm = calls
+    assert dropout.kwargs["training"] is lstm.kwargs["training"] is True
+    assert lstm.kwargs["mask"].dtype == tf.bool

@@ -134,8 +134,9 @@ class Case:
         if chosen is not None:
             kernels = {step: kernel for step, kernel in kernels.items() if chosen(step)}
         errors = zip(self.program.outputs, self.errors, strict=True)
+        trained = [id(variable) for variable in self.weights]
         walk = reverse_mode.walk_back(
-            self.program, kernels, self.evaluation, self.evaluation, errors
+            self.program, kernels, self.evaluation, self.evaluation, errors, trained
         )
         made = reverse_mode.collect((step, updates) for step, _, updates in walk)
         return [made.get(id(v), tf.zeros_like(v)) for v in self.weights]

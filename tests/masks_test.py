@@ -1,17 +1,11 @@
 """Masks of outputs: losses and metrics count what Keras counts."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import layers, ops
 
 import wna_tf
-from wna_tf import learner as learner_module
-from wna_tf.graph.program import Program
-from wna_tf.graph.registry import Emitter
 
 RNG = np.random.default_rng(0)
 IDS = np.array([[3, 1, 4, 0, 0], [1, 5, 0, 0, 0], [2, 6, 5, 3, 5], [0, 0, 0, 0, 0]])
@@ -33,39 +27,9 @@ def tagger(heads=1):
     return keras.Model(ids, outputs if heads == 2 else outputs[0])
 
 
-def trace_by_hand(network, training=True):
-    """The program of a `tagger`."""
-    emit = Emitter(training, set())
-    layer = network.get_layer
-
-    def dense(name, x):
-        kernel, bias = layer(name).weights
-        fields = {"initializer": layer(name).kernel_initializer, "is_product": True}
-        z = emit.affine(layer(name), ops.matmul, x, kernel, bias, **fields)
-        return emit.activation(layer(name).activation, z)
-
-    ids = emit.new_value()
-    x = dense("hidden", emit.local(layer("embedding"), ids))
-    mask = emit.local(layer("embedding").compute_mask, ids)
-    outputs, masks = [dense("tags", x)], [mask]
-    if len(network.outputs) == 2:
-        outputs.append(dense("size", emit.local(ops.mean, x, axis=1)))
-        masks.append(None)
-    values = {ids: tf.constant(IDS)}
-    for step in emit.maps:
-        weights = [tf.convert_to_tensor(variable.value) for variable in step.weights]
-        record = step.evaluate([values[place] for place in step.inputs], weights)
-        values.update(zip(step.outputs, record.outputs, strict=True))
-    shapes = [(None, *values[place].shape[1:]) for place in sorted(values, key=lambda v: v.index)]
-    structure = outputs if len(outputs) == 2 else outputs[0]
-    infer = functools.partial(trace_by_hand, network, training=False)
-    return Program(emit.maps, [ids], structure, network, shapes, infer, masks)
-
-
 @pytest.fixture
-def pair(monkeypatch):
+def pair():
     """Makes a learner and the same network alone, compiled alike."""
-    monkeypatch.setattr(learner_module, "trace", trace_by_hand)
 
     def make(rule="backprop", heads=1, **options):
         models = wna_tf.Learner(tagger(heads), rule), tagger(heads)

@@ -37,6 +37,30 @@ def set_logits(output: tf.Tensor, logits: tf.Tensor) -> None:
     output._keras_logits = logits
 
 
+def mask_of(output: tf.Tensor) -> tf.Tensor | None:
+    """Returns the mask that Keras attached to what a layer put out, [batch, ...], or None."""
+    return getattr(output, "_keras_mask", None)
+
+
+def set_mask(output: tf.Tensor, mask: tf.Tensor) -> None:
+    """Attaches a mask to an output, for Keras's layers, losses and metrics to see."""
+    output._keras_mask = mask
+
+
+def draw_dropout(cell: keras.layers.Layer, ones: tf.Tensor, rate: float) -> list[tf.Tensor]:
+    """Returns what a recurrent cell multiplies with in training, drawn with its own seeds.
+
+    Its public way keeps what it drew until it is told to forget.
+
+    Args:
+        cell: A cell with dropout.
+        ones: A tensor of ones of the shape of what is dropped.
+        rate: The share that is dropped.
+    """
+    drawn = cell._create_dropout_mask(ones, rate)
+    return list(drawn) if isinstance(drawn, list | tuple) else [drawn]
+
+
 def make_local_variable(value: np.ndarray | tf.Tensor | Callable[[], tf.Tensor]) -> tf.Variable:
     """Returns a variable of this process alone, within the scope of a strategy too.
 

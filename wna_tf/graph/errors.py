@@ -78,7 +78,7 @@ def attach_masks(outputs: Sequence[tf.Tensor], masks: Sequence[tf.Tensor | None]
     """
     for output, mask in zip(outputs, masks, strict=True):
         if mask is not None:
-            output._keras_mask = mask
+            internals.set_mask(output, mask)
 
 
 def _is_last_activation(step: Local, shapes: Sequence[tuple[int | None, ...]]) -> bool:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from wna_tf import layers
+from wna_tf import internals, layers
 from wna_tf.graph.operators import Value
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.graph.registry import Emitter, Refused, register_layer
@@ -236,7 +236,7 @@ def _draw_dropout(layer: Any, emit: Emitter, sequences: Value) -> tuple[list[Val
         for size, rate in zip((x.shape[-1], layer.units), rates, strict=True):
             if rate:
                 ones = ops.ones([ops.shape(x)[0], size], cell.compute_dtype)
-                drawn += keras.tree.flatten(cell._create_dropout_mask(ones, rate))
+                drawn += internals.draw_dropout(cell, ones, rate)
         return drawn
 
     drawn = emit.local_outputs(sum(counts), dropout, sequences)

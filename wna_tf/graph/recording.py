@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from wna_tf import internals
 from wna_tf.graph.registry import Refused, find_expansion, takes_training
 from wna_tf.graph.replay import Replayer
 
@@ -198,11 +199,10 @@ def _as_tensor(leaf: Any) -> Any:
 
 
 def _as_its_own(output: Any) -> Any:
-    """Returns a tensor that only this call puts out, with what Keras attached to the given one."""
+    """Returns a tensor that only this call puts out, with the mask of the given one."""
     if not tf.is_tensor(output):
         return output
-    own = tf.identity(output)
-    for attribute in ("_keras_mask", "_keras_logits"):
-        if hasattr(output, attribute):
-            setattr(own, attribute, getattr(output, attribute))
+    own, mask = tf.identity(output), internals.mask_of(output)
+    if mask is not None:
+        internals.set_mask(own, mask)
     return own

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from wna_tf import internals
 from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layers.
 from wna_tf.graph.folding import fold
 from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
@@ -130,7 +131,7 @@ class _Tracer:
                 raise Refused(f"it writes to the variable {variable.path!r}, which it learns")
         inputs = [self._found(tensor, self._emit.new_value()) for tensor in recording.inputs]
         outputs = keras.tree.flatten(recording.root.outputs)
-        masks = [getattr(output, "_keras_mask", None) for output in outputs]
+        masks = list(map(internals.mask_of, outputs))
         sinks = [*outputs, *(mask for mask in masks if mask is not None)]
         self._find_needed([*sinks, *(value for _, value in recording.updates)])
         self._walk(recording.root)
