@@ -75,11 +75,11 @@ class Oracle:
             return self._numpy(tape.gradient(loss, self._values(), unconnected_gradients="zero"))
 
     def kernels(self, x):
-        """Returns the variables that the network contracts with activity, in its order."""
+        """Returns the variables that the network contracts with activity, as it comes to them."""
         run = Run(self.network)
         with self.at(self.initial):
             self._forward(run, x)
-        return [v for v in self.variables if any(v is kernel for kernel in run.kernels)]
+        return run.kernels
 
     def updates(self, rule, current, x, y, sample_weight=None, feedback=()):
         """Returns a rule's update directions of the trainable variables, as arrays.
@@ -107,6 +107,9 @@ class Oracle:
             "align_prop": lambda: (self.variables, self.initial),
             "sign_symmetry": lambda: (self.variables, map(np.sign, current)),
         }.get(rule, lambda: (self.kernels(x), feedback))()
+        if values[1] is feedback:
+            shapes = [tuple(v.shape) for v in values[0]], [v.shape for v in feedback]
+            assert shapes[0] == shapes[1], ([v.path for v in values[0]], *shapes)
         for variable, value in zip(*values, strict=True):
             carriers[id(variable)] = tf.convert_to_tensor(value, variable.dtype)
         with self.at(current):
