@@ -209,6 +209,12 @@ LEFT_OUT = {
     "SmolLMBackbone",
     "StableDiffusion3Backbone",
 }
+# Whose own code fails in a TensorFlow graph of any length of sequence, by the layer that does.
+REFUSED = {
+    "Qwen3_5Backbone": "linear_attn",
+    "Qwen3_5MoeBackbone": "linear_attn",
+    "RWKV7Backbone": "RWKV_TIME_MIX",
+}
 FLOAT32_ONLY = {
     "MixtralBackbone",
     "Qwen3MoeBackbone",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import wna_tf
 from tests.helpers import precision
 from tests.network_cases import Case, check_first_step, check_later_step, check_oracle
 
@@ -26,7 +27,12 @@ def case(name):
 
 
 families = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in hub.BACKBONES]
+    "name",
+    [
+        pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW))
+        for n in hub.BACKBONES
+        if n not in hub.REFUSED
+    ],
 )
 
 
@@ -39,6 +45,12 @@ def family(name):
 def test_every_family_is_here():
     every = {name for name in dir(keras_hub.models) if name.endswith("Backbone")}
     assert every == set(hub.BACKBONES) | hub.LEFT_OUT
+
+
+@pytest.mark.parametrize("name", hub.REFUSED)
+def test_what_fails_in_a_graph_is_refused_by_name(family, name):
+    with pytest.raises(ValueError, match=f"Received: layer '{hub.REFUSED[name]}'"):
+        wna_tf.Learner(family.make())
 
 
 @families
