@@ -10,6 +10,7 @@ from keras import layers as kl
 from sklearn.datasets import load_digits
 
 import wna_tf
+from tests.network_cases import Case, check_first_step
 
 RULES = ("backprop", "align_zero", "align_ada", "align_prop", "feedback_alignment")
 SHAPE, CLASSES, BATCH = (32, 32, 3), 5, 16
@@ -31,11 +32,15 @@ def vision_transformer():
     return keras.Model(inputs, kl.Dense(CLASSES)(x))
 
 
-def application(name):
+def application(name, shape=SHAPE):
     return lambda: getattr(keras.applications, name)(
-        weights=None, input_shape=SHAPE, classes=CLASSES, classifier_activation=None
+        weights=None, input_shape=shape, classes=CLASSES, classifier_activation=None
     )
 
+
+# Which take no images as small as the others do.
+SHAPES = {"InceptionResNetV2": (75, 75, 3), "InceptionV3": (75, 75, 3), "Xception": (71, 71, 3)}
+EVERY = sorted(name for name, f in vars(keras.applications).items() if callable(f))
 
 NETWORKS = {
     name: application(name)
@@ -78,3 +83,21 @@ def test_rules_begin_with_backprop_and_lower_the_loss(name):
     for rule in RULES[1:4]:
         difference = np.linalg.norm(first_updates[rule] - backprop)
         assert difference < 1e-9 * np.linalg.norm(backprop), rule
+
+
+QUICK = ("MobileNet",)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in EVERY]
+)
+def test_every_application_begins_with_the_gradient(name):
+    shape = SHAPES.get(name, SHAPE)
+    rng = np.random.default_rng(0)
+    check_first_step(
+        Case(
+            application(name, shape),
+            rng.uniform(0, 255, size=(2, *shape)),
+            rng.normal(size=(2, CLASSES)),
+        )
+    )
