@@ -231,7 +231,13 @@ class Run:
         index = len(self.maps)
         before = [b for a in arguments if (b := self._behind.get(id(a)))]
         layer = weights[0].variable.path.rpartition("/")[0] if weights else ""
-        is_bias = op in ("AddV2", "BiasAdd") and before and self.maps[before[0][0]].layer == layer
+        first = self.maps[before[0][0]] if before else None
+        is_bias = (
+            op in ("AddV2", "BiasAdd")
+            and first is not None
+            and first.op in CONTRACTIONS
+            and first.layer == layer
+        )
         cut = self.like is not None and not (is_bias and self.like.maps[index].in_block)
         output = run(self._cut(arguments) if cut else arguments)
         if not tf.is_tensor(output) or not output.dtype.is_floating:

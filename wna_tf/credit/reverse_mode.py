@@ -46,7 +46,7 @@ def carriers(
             step, current[id(step.kernel)], initial[id(step.kernel)], feedback_weights.get(step)
         )
         for step in program.affine_maps
-        if not above.isdisjoint(step.inputs)
+        if step.carries(above, trained)
     }
 
 

@@ -55,7 +55,7 @@ class Feedback(abc.ABC):
         """
         above_any, above = program.above(program.variables), program.above(trained)
         return any(
-            above.issuperset(step.inputs)
+            step.carries(above, trained)
             or (above_any.isdisjoint(step.inputs) and step.learns(trained))
             for step in weights.maps
         )

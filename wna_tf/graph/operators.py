@@ -82,6 +82,16 @@ class Map(abc.ABC):
         """Returns whether some of its weights are among those with these `id`s."""
         return any(id(variable) in trained for variable in self.weights)
 
+    def carries(self, above: Collection[Value], trained: Collection[int]) -> bool:
+        """Returns whether something that learns is below the map.
+
+        Args:
+            above: Places that depend on weights that are trained.
+            trained: The `id` of each of these.
+        """
+        del trained
+        return any(place in above for place in self.inputs)
+
     @abc.abstractmethod
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
         """Evaluates the map.

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from wna_tf.graph.jvp import Tangent, push_through, transpose_jvp
-from wna_tf.graph.operators import Affine, Delta, Record, Updates
+from wna_tf.graph.operators import Affine, Delta, Record, Updates, Value
 from wna_tf.layers import recurrent as loops
 
 
@@ -52,6 +52,9 @@ class Recurrence(Affine):
     parts: tuple[int, ...] = (1,)
     num_sequences: int = 1
     num_constants: int = 0
+
+    def carries(self, above: Collection[Value], trained: Collection[int]) -> bool:
+        return self.learns(trained) or super().carries(above, trained)  # It is below itself.
 
     def evaluate(self, inputs: list[tf.Tensor], weights: list[tf.Tensor]) -> Record:
         sequences = list(map(loops.swap_time, inputs[: self.num_sequences]))

@@ -222,6 +222,9 @@ class _Tracer:
         if not self._pending:
             self._pending_in = self.current
         self._pending.append(operation)
+        if any(self._origins[x].weights for x in operation.inputs):
+            # A rule may take what is behind weights in another network than what they learn from.
+            self._flush()
 
     def _categorize(self, operation: tf.Operation) -> Category | None:
         """Returns what operations that wait together must have in common.
