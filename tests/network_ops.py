@@ -254,6 +254,8 @@ class Run:
             if self._inside or self.feedback is not None:
                 return call(layer, inputs, *args, **kwargs)
             block = self._behind.get(id(inputs), ())
+            if block and self.maps[block[0]].op not in CONTRACTIONS:
+                block = ()
             for index in block:
                 self.maps[index].in_block = True
             source = inputs if block else None

@@ -76,6 +76,8 @@ def walk_back(
 
     def receive(place: Value, delta: Delta | None) -> None:
         if delta is not None and place in above:
+            if place not in program.inside_blocks:
+                delta = Delta(delta.carried, delta.carried)
             if place in deltas:
                 delta = Delta(*map(tf.add, deltas[place], delta))
             deltas[place] = delta

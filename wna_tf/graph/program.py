@@ -156,6 +156,19 @@ class Program:
                 reached.update(step.inputs)
         return frozenset(last)
 
+    @functools.cached_property
+    def inside_blocks(self) -> frozenset[Value]:
+        """Values between an affine map and the end of its block's normalization.
+
+        There a rule may send the weights another delta than it carries on.
+        """
+        inside: set[Value] = set()
+        for step in self.maps:
+            continues = isinstance(step, Continuation) and step.inputs[0] in inside
+            if isinstance(step, Affine) or continues:
+                inside.update(step.outputs)
+        return frozenset(inside)
+
     def block(self, affine: Affine) -> tuple[Map, ...]:
         """Returns the maps of the block of `affine`: itself, its normalization and activation.
 
