@@ -175,7 +175,7 @@ NETWORKS = {
     "time distributed with mask": sequence(
         lambda: layers.TimeDistributed(layers.Dense(3)), lambda: layers.LSTM(3), masked=True
     ),
-    "attention": sequence(lambda: Attended(layers.Attention(use_scale=True)), masked=True),
+    "attention": sequence(lambda: Attended(layers.Attention(use_scale=True))),
     "additive attention": sequence(lambda: Attended(layers.AdditiveAttention())),
     "causal attention": sequence(
         lambda: Attended(layers.MultiHeadAttention(2, 3), {"use_causal_mask": True}), masked=True
