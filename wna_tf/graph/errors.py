@@ -1,6 +1,6 @@
 """The error: the derivative of the loss by what it looks at, which is where deltas begin."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -85,3 +85,22 @@ def _is_last_activation(step: Local, shapes: Sequence[tuple[int | None, ...]]) -
     """Returns whether a map without weights makes an output of one input of its shape."""
     used = {shapes[place.index] for place in (*step.inputs, *step.outputs)}
     return not step.weights and len(step.inputs) == len(used) == 1
+
+
+def keep_logits(replay: Callable, has_logits: Sequence[bool]) -> Callable[..., list[tf.Tensor]]:
+    """Returns a function whose outputs have their logits attached.
+
+    Args:
+        replay: A function that puts out the logits behind the outputs.
+        has_logits: Whether each output has some.
+    """
+
+    def apply(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        made = replay(*tensors)
+        outputs, logits = made[: len(has_logits)], iter(made[len(has_logits) :])
+        for output, has in zip(outputs, has_logits, strict=True):
+            if has:
+                internals.set_logits(output, next(logits))
+        return outputs
+
+    return apply

@@ -274,3 +274,43 @@ def find_expansion(operation: Any) -> Expansion | None:
             return None if overridden.intersection(dir(base)) - _HARMLESS else _EXPANSIONS[base]
         overridden.update(name for name in vars(base) if not name.startswith("__"))
     return None
+
+
+def apply_expansion(
+    expand: Expansion, layer: Any, emit: Emitter, places: tuple, options: dict[str, Any]
+) -> list[Value]:
+    """Returns the places of a layer's outputs, which what is registered for its class adds.
+
+    Args:
+        expand: What is registered.
+        layer: The layer.
+        emit: What it writes to.
+        places: Arguments of the layer's `call`, with places instead of tensors.
+        options: More of them, as Keras filled them in.
+
+    Raises:
+        Refused: If it does not take these arguments, or refuses the layer.
+        TypeError: If it returns anything but places.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    if not places and "inputs" in options:
+        places = (options.pop("inputs"),)
+    if not takes_training(expand):
+        options.pop("training", None)
+    try:
+        inspect.signature(expand).bind(layer, emit, *places, **options)
+    except TypeError as error:
+        raise Refused(f"it is called with arguments that no map takes ({error})") from error
+    try:
+        values = keras.tree.flatten(expand(layer, emit, *places, **options))
+    except Refused:
+        raise
+    except Exception as error:
+        error.add_note(f"Raised by {expand.__qualname__}, which is registered for {layer!r}")
+        raise
+    if not all(isinstance(value, Value) for value in values):
+        raise TypeError(
+            f"Expected {expand.__qualname__}, which is registered for {type(layer).__name__}, to "
+            f"return the places of the layer's outputs. Received: {values!r}"
+        )
+    return values

@@ -1,7 +1,6 @@
 """Tracing: from a Keras network to a program of maps."""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 from wna_tf import internals
 from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layers.
 from wna_tf.graph.cut import Cut
+from wna_tf.graph.errors import keep_logits
 from wna_tf.graph.folding import fold
 from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
 from wna_tf.graph.origins import ADDITIONS, CONTRACTIONS, ELEMENTWISE, REARRANGEMENTS, Origins
@@ -18,11 +18,10 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.recording import Call, Recording
 from wna_tf.graph.registry import (
     Emitter,
-    Expansion,
     Refused,
     UnknownUse,
+    apply_expansion,
     find_expansion,
-    takes_training,
 )
 from wna_tf.graph.replay import sources
 from wna_tf.graph.signature import Signature
@@ -184,7 +183,7 @@ class _Tracer:
         args, kwargs = keras.tree.map_structure(self._as_argument, (call.args, call.kwargs))
         outputs = call.put_out
         if expand:
-            values = _apply(expand, call.layer, self._emit, args, kwargs)
+            values = apply_expansion(expand, call.layer, self._emit, args, kwargs)
         else:
             values = self._emit.local_outputs(len(outputs), call.layer, *args, **kwargs)
         if len(values) != len(outputs):
@@ -303,7 +302,7 @@ class _Tracer:
         made = [x.name for x in (*outputs, *logits.values())]
         replay = self._recording.replayer.function(given, operations, made)
         if logits:
-            replay = _keep_logits(replay, [x.name in logits for x in outputs])
+            replay = keep_logits(replay, [x.name in logits for x in outputs])
         read = [self._weights.get(x.outputs[0].name) for x in operations if x.type == "Placeholder"]
         weights = tuple(
             variable for variable in read if variable is not None and variable.trainable
@@ -410,45 +409,3 @@ class _Tracer:
 
         tf.compat.v1.wrap_function(run, [])
         return [tuple(tensor.shape) for tensor in values]
-
-
-def _keep_logits(replay: Callable, has_logits: Sequence[bool]) -> Callable[..., list[tf.Tensor]]:
-    """Returns a function whose outputs keep their logits, which `replay` puts out behind them."""
-
-    def apply(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        made = replay(*tensors)
-        outputs, logits = made[: len(has_logits)], iter(made[len(has_logits) :])
-        for output, has in zip(outputs, has_logits, strict=True):
-            if has:
-                internals.set_logits(output, next(logits))
-        return outputs
-
-    return apply
-
-
-def _apply(
-    expand: Expansion, layer: Any, emit: Emitter, places: tuple, options: dict[str, Any]
-) -> list[Value]:
-    """Returns the places of a layer's outputs, which what is registered for its class adds."""
-    options = {name: value for name, value in options.items() if value is not None}
-    if not places and "inputs" in options:
-        places = (options.pop("inputs"),)
-    if not takes_training(expand):
-        options.pop("training", None)
-    try:
-        inspect.signature(expand).bind(layer, emit, *places, **options)
-    except TypeError as error:
-        raise Refused(f"it is called with arguments that no map takes ({error})") from error
-    try:
-        values = keras.tree.flatten(expand(layer, emit, *places, **options))
-    except Refused:
-        raise
-    except Exception as error:
-        error.add_note(f"Raised by {expand.__qualname__}, which is registered for {layer!r}")
-        raise
-    if not all(isinstance(value, Value) for value in values):
-        raise TypeError(
-            f"Expected {expand.__qualname__}, which is registered for {type(layer).__name__}, to "
-            f"return the places of the layer's outputs. Received: {values!r}"
-        )
-    return values
