@@ -221,36 +221,6 @@ class Scale(kl.Layer):
         return x * ops.exp(self.weight)
 
 
-class Penalty(kl.Layer):
-    """A layer that adds a loss of its own."""
-
-    def call(self, x):
-        self.add_loss(ops.mean(x))
-        return x
-
-
-REFUSED = {
-    "activity regularizer": (
-        lambda: kl.Dense(3, activity_regularizer="l2", name="d"),
-        "'d' of class Dense: it has an activity regularizer",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_no_rule_trains_rightly_is_refused_by_name(name):
-    make, message = REFUSED[name]
-    network = sequential(SEQUENCE, kl.Dense(4), make())
-    with pytest.raises(ValueError, match=message):
-        wna_tf.Learner(network, "align_ada")
-
-
-def test_losses_of_layers_are_refused():
-    network = sequential(SEQUENCE, kl.Dense(4), Penalty(name="penalty"))
-    with pytest.raises(ValueError, match="layer 'penalty' of class Penalty: it adds a loss"):
-        wna_tf.Learner(network, "backprop")
-
-
 def test_other_networks_are_refused():
     class Subclassed(keras.Model):
         pass

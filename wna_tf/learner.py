@@ -1,9 +1,11 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
+import contextlib
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -101,6 +103,11 @@ class Learner(keras.Model):
         self._number = next(_numbers)
         self.network = network
         self._program = trace(network)
+        if self._program.losses and (self.rule.error != "current" or credit != "reverse"):
+            raise ValueError(
+                "Expected a network whose layers add no losses, for a linearized network and for "
+                f"forward credit. Received: {len(self._program.losses)} of them"
+            )
         self.output_names = self._program.signature.output_names  # Keras names losses by them.
         # Its attributes are not the learner's own: Keras would save those of the network twice.
         self._own = OwnWeights(
@@ -108,6 +115,7 @@ class Learner(keras.Model):
         )
         self.initial_weights = self._own.initial
         self.feedback_weights = self._own.feedback
+        self._added: types.SimpleNamespace | None = None
         # A tuple: what is added to a list would become a part of checkpoints.
         self.observers: tuple[Observer, ...] = ()
         self.built = True
@@ -295,6 +303,24 @@ class Learner(keras.Model):
         y = losses.check_targets(self.loss, y, y_pred)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        """Losses of regularizers, and those that layers added when they were last called."""
+        if self._added is None:
+            return super().losses
+        weights = [(v, tf.convert_to_tensor(v.value)) for v in self.network.trainable_variables]
+        with keras.StatelessScope(weights):  # Without those of another call, as in evaluation.
+            return [*super().losses, *self._added.losses]
+
+    @contextlib.contextmanager
+    def _adding(self, losses: Sequence[tf.Tensor]) -> Iterator[None]:
+        """Lets Keras add what layers add to the loss of a training step."""
+        self._added = types.SimpleNamespace(losses=losses)
+        try:
+            yield
+        finally:
+            self._added = None
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
         return replicas.with_axis(super().test_step(data))
@@ -321,7 +347,8 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             watched = Watched(networks, outputs, masks, tape)
             y_pred = self._program.pack(watched.outputs)
-            loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
+            with self._adding(watched.losses):
+                loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])

@@ -33,6 +33,11 @@ class Direct(Feedback):
                 "Expected a network with one output [batch, classes] for direct feedback. "
                 f"Received: outputs of shapes {shapes}"
             )
+        if program.losses:
+            raise ValueError(
+                "Expected a network whose layers add no losses, which direct feedback has no "
+                f"projections for. Received: {len(program.losses)} of them"
+            )
         classes = program.shapes[program.outputs[0].index][-1]
         blocks: dict[Value, list[Affine]] = {}
         for step in program.affine_maps:

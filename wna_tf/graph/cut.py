@@ -37,7 +37,8 @@ class Cut:
         self._whole = whole
         outputs = recording.root.put_out
         masks = [mask for mask in map(internals.mask_of, outputs) if mask is not None]
-        self._find_needed([*outputs, *masks, *(value for _, value in recording.updates)])
+        written = [value for _, value in recording.updates]
+        self._find_needed([*outputs, *masks, *recording.losses, *written])
 
     def _find_needed(self, sinks: Sequence[tf.Tensor]) -> None:
         calls = {call.end: call for call in self._recording.root.descendants}

@@ -27,6 +27,7 @@ class Watched:
 
     Attributes:
         outputs: The outputs as new tensors, with masks: one that is there twice has two errors.
+        losses: What layers add to the loss.
         tensors: All that a loss may look at.
     """
 
@@ -40,7 +41,11 @@ class Watched:
         self._networks = networks
         self.outputs = [tf.identity(output) for output in outputs]
         attach_masks(self.outputs, masks)
-        self.tensors = list(self.outputs)
+        program = networks.program
+        self.losses = [
+            tf.identity(networks["current"].values[place.index]) for place in program.losses
+        ]
+        self.tensors = [*self.outputs, *self.losses]
         self._logits: list[tuple[Local, tf.Tensor]] = []
         places, shapes = networks.program.outputs, networks.program.shapes
         for place, output, seen in zip(places, outputs, self.outputs, strict=True):
@@ -58,8 +63,8 @@ class Watched:
         Args:
             derivatives: Those of the loss by `tensors`; None where it does not look.
         """
-        count = len(self.outputs)
-        places = self._networks.program.outputs
+        places = (*self._networks.program.outputs, *self._networks.program.losses)
+        count = len(places)
         pairs = list(zip(places, derivatives[:count], strict=True))
         for (step, logits), derivative in zip(self._logits, derivatives[count:], strict=True):
             if derivative is not None:

@@ -51,7 +51,7 @@ class State(keras.StatelessScope):
 
     def __init__(self, program: Program, weights: Weights):
         values = [(variable, weights[key]) for key, variable in program.variables.items()]
-        super().__init__(values, collect_losses=True)
+        super().__init__(values)
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update
@@ -77,8 +77,6 @@ def evaluate(
     Yields:
         Each map, and what it keeps for its transpose.
 
-    Raises:
-        ValueError: If a layer adds a loss of its own, which no rule assigns to weights.
     """
     live = dict(zip(program.inputs, inputs, strict=True))
     with state:
@@ -88,11 +86,6 @@ def evaluate(
                 [weights[id(variable)] for variable in step.weights],
             )
             record = Record(*given, [known[step]]) if step in known else step.evaluate(*given)
-            if state.losses:
-                raise ValueError(
-                    "Expected layers without losses of their own, which depend on "
-                    f"activity. Received: layer {step.name!r} adds one"
-                )
             live.update(zip(step.outputs, record.outputs, strict=True))
             yield step, record
             for place in program.last_uses.get(step, ()):
@@ -116,9 +109,6 @@ class Evaluation:
         outputs: Those of the network's outputs.
         records: What each map keeps for its transpose.
         state: Scope to ask for the new value of a variable.
-
-    Raises:
-        ValueError: As `evaluate`.
     """
 
     def __init__(

@@ -25,6 +25,7 @@ class Program:
         infer: Makes the program of the network in inference mode.
         masks: Places of the outputs' masks, one for each output, None where it has none; None if
             none of them has one. A loss counts what a mask, [batch, ...], lets through.
+        losses: Places of scalars that layers add to the loss.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Program:
         shapes: Sequence[tuple[int | None, ...]],
         infer: Callable[[], "Program"],
         masks: Sequence[Value | None] | None = None,
+        losses: Sequence[Value] = (),
     ):
         self.maps = tuple(maps)
         self.inputs = tuple(inputs)
@@ -44,6 +46,7 @@ class Program:
         self.signature = signature
         self.shapes = tuple(shapes)
         self.masks = (None,) * len(self.outputs) if masks is None else tuple(masks)
+        self.losses = tuple(losses)
         self._infer = infer
 
     def pack(self, outputs: Sequence[tf.Tensor]) -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -85,7 +85,7 @@ class Recording:
         inputs: The placeholders of the inputs, in the order of `keras.tree.flatten`.
         variables: Variables, by the names of the placeholders that stand for them.
         updates: Variables that the network writes to, with what it writes.
-        penalized: Calls of layers that add a loss of their own.
+        losses: Scalars that layers add to the loss.
         replayer: Runs operations again.
 
     Raises:
@@ -93,7 +93,6 @@ class Recording:
     """
 
     def __init__(self, network: keras.Model, inputs: Any, training: bool):
-        self.penalized: list[Call] = []
         self._stack: list[Call] = []
         self._markers: dict[Call, tuple[tf.Operation, tf.Operation]] = {}
 
@@ -103,20 +102,21 @@ class Recording:
                 lambda symbol: tf.compat.v1.placeholder(symbol.dtype, symbol.shape), inputs
             )
             self.inputs = keras.tree.flatten(placeholders)
-            scope = _Placeholders(graph, lambda: self.penalized.append(self._stack[-1]))
-            with scope, self._watch_calls(graph), _written_plainly():
+            with _Placeholders(graph) as scope, self._watch_calls(graph), _written_plainly():
                 options = {"training": training} if takes_training(network.call) else {}
                 network(placeholders, **options)
             self.variables = {tensor.name: variable for variable, tensor in scope.read.values()}
             self.updates = list(scope.written.values())
+            self.losses = list(scope.losses)
             return keras.tree.flatten(self.root.outputs)
 
         try:
             traced = tf.compat.v1.wrap_function(run, [])
         except Exception as error:  # Whatever user code raises there.
             raise Refused(
-                f"{self._stack[-1]}: its call fails in a TensorFlow graph "
-                f"({type(error).__name__}: {error})"
+                f"{self._stack[-1]}: its call fails in a TensorFlow graph of unknown sizes "
+                f"({type(error).__name__}: {error}). If it needs them, give the network inputs of "
+                "a fixed shape, and wrap keras.Model(inputs, network(inputs))"
             ) from error
         self.operations: list[tf.Operation] = traced.graph.get_operations()
         index = {operation.name: number for number, operation in enumerate(self.operations)}
@@ -159,17 +159,11 @@ class Recording:
 
 
 class _Placeholders(keras.StatelessScope):
-    """Gives placeholders for variables, and keeps what is written to them.
+    """Gives placeholders for variables, and keeps what is written to them."""
 
-    Args:
-        graph: Where the placeholders are.
-        penalize: Is called when a layer adds a loss.
-    """
-
-    def __init__(self, graph: tf.Graph, penalize: Callable[[], None]):
+    def __init__(self, graph: tf.Graph):
         super().__init__(collect_losses=True)
         self._graph = graph
-        self._penalize = penalize
         self.read: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
         self.written: dict[int, tuple[keras.Variable, tf.Tensor]] = {}
 
@@ -182,10 +176,6 @@ class _Placeholders(keras.StatelessScope):
                 placeholder = tf.compat.v1.placeholder(variable.dtype, variable.shape)
             self.read[id(variable)] = variable, placeholder
         return self.read[id(variable)][1]
-
-    def add_loss(self, loss: tf.Tensor) -> None:
-        del loss
-        self._penalize()
 
     def add_update(self, update: tuple[keras.Variable, tf.Tensor]) -> None:
         variable, value = update

@@ -140,16 +140,14 @@ class _Tracer:
         masks = list(map(internals.mask_of, outputs))
         self._walk(recording.root)
         self._flush()
-        for call in recording.penalized:
-            self.current = list(call.chain)
-            raise Refused("it adds a loss of its own, which no rule assigns to weights")
         structure = keras.tree.map_structure(self._place, recording.root.outputs)
         mask_places = [None if mask is None else self._place(mask) for mask in masks]
+        losses = [self._place(loss) for loss in recording.losses]
         for variable, value in recording.updates:
             self._write(variable, value)
-        maps = fold(self._emit.maps, [*keras.tree.flatten(structure), *filter(None, mask_places)])
-        shapes = self._survey(inputs)
-        return Program(maps, inputs, structure, signature, shapes, infer, mask_places)
+        used = [*keras.tree.flatten(structure), *filter(None, mask_places), *losses]
+        maps, shapes = fold(self._emit.maps, used), self._survey(inputs)
+        return Program(maps, inputs, structure, signature, shapes, infer, mask_places, losses)
 
     def _walk(self, call: Call) -> None:
         """Adds what a layer does that is made of other layers and of operations."""
@@ -171,8 +169,6 @@ class _Tracer:
         """Raises `Refused` for what no layer may have."""
         self.current = list(call.chain)
         layer = call.layer
-        if getattr(layer, "activity_regularizer", None) is not None:
-            raise Refused("it has an activity regularizer, a loss that no rule assigns to weights")
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             raise Refused("it is quantized or has LoRA weights, so it is not linear in its kernel")
 
@@ -397,13 +393,11 @@ class _Tracer:
         def run() -> None:
             for place, tensor in zip(inputs, self._recording.inputs, strict=True):
                 values[place.index] = tf.compat.v1.placeholder(tensor.dtype, tensor.shape)
-            with keras.StatelessScope(collect_losses=True) as scope:
+            with keras.StatelessScope():
                 for step in self._emit.maps:
                     self.current = list(self._owners[step].chain)
                     weights = [tf.convert_to_tensor(variable.value) for variable in step.weights]
                     record = step.evaluate([values[x.index] for x in step.inputs], weights)
-                    if scope.losses:
-                        raise Refused("it adds a loss of its own, which no rule assigns to weights")
                     for place, tensor in zip(step.outputs, record.outputs, strict=True):
                         values[place.index] = tensor
 
