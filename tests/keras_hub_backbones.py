@@ -214,6 +214,7 @@ REFUSED = {
     "Qwen3_5Backbone": "linear_attn",
     "Qwen3_5MoeBackbone": "linear_attn",
     "RWKV7Backbone": "RWKV_TIME_MIX",
+    "SAMBackbone": "sam_prompt_encoder",
 }
 FLOAT32_ONLY = {
     "MixtralBackbone",
