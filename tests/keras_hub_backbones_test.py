@@ -1,5 +1,8 @@
 """Every family of KerasHub's backbones: Keras's own gradient, and the first step of the rules."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 
@@ -43,6 +46,14 @@ def family(name):
 def test_every_family_is_here():
     every = {name for name in dir(keras_hub.models) if name.endswith("Backbone")}
     assert every == set(hub.BACKBONES) | hub.LEFT_OUT
+
+
+def test_the_table_in_the_documents_has_every_family():
+    page = (pathlib.Path(__file__).parents[1] / "docs/networks.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\d+|refused: .*) \| ", page, re.MULTILINE)
+    assert {f"{family}Backbone" for family, _ in rows} == set(hub.BACKBONES)
+    refused = {f"{family}Backbone" for family, what in rows if not what.isdigit()}
+    assert refused == set(hub.REFUSED)
 
 
 @pytest.mark.slow
