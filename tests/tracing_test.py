@@ -421,6 +421,12 @@ def test_nested_inputs_and_outputs_of_functional_and_subclassed_models(make):
     assert predicted["hidden"][0].shape == (4, 4)
 
 
+def test_a_network_that_is_a_learner_is_refused():
+    network = sequential(layers.Dense(2), input_shape=(3,))
+    with pytest.raises(ValueError, match="Expected a network.* a Learner, .*'outer'"):
+        wna_tf.Learner(wna_tf.Learner(network, name="outer"))
+
+
 def test_a_model_of_several_arguments_is_to_be_wrapped():
     class Two(keras.Model):
         def call(self, x, y):

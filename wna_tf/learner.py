@@ -102,6 +102,11 @@ class Learner(keras.Model):
         self.seed = seed
         self._number = next(_numbers)
         self.network = network
+        if isinstance(network, Learner):
+            raise ValueError(
+                "Expected a network. Received: a Learner, whose rule would not be followed: "
+                f"{network.name!r}"
+            )
         self._program = trace(network)
         if self._program.losses and (self.rule.error != "current" or credit != "reverse"):
             raise ValueError(

@@ -138,7 +138,8 @@ class _Tracer:
         pairs = [(output.name, internals.logits_of(output)) for output in outputs]
         self._logits = {name: logits for name, logits in pairs if logits is not None}
         masks = list(map(internals.mask_of, outputs))
-        self._walk(recording.root)
+        add = self._add_call if find_expansion(recording.root.layer) else self._walk
+        add(recording.root)
         self._flush()
         structure = keras.tree.map_structure(self._place, recording.root.outputs)
         mask_places = [None if mask is None else self._place(mask) for mask in masks]
