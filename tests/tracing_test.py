@@ -423,7 +423,7 @@ def test_nested_inputs_and_outputs_of_functional_and_subclassed_models(make):
 
 def test_a_network_that_is_a_learner_is_refused():
     network = sequential(layers.Dense(2), input_shape=(3,))
-    with pytest.raises(ValueError, match="Expected a network.* a Learner, .*'outer'"):
+    with pytest.raises(ValueError, match=r"Expected a network\. .* a Learner, .*'outer'"):
         wna_tf.Learner(wna_tf.Learner(network, name="outer"))
 
 

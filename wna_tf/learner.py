@@ -96,19 +96,21 @@ class Learner(keras.Model):
         super().__init__(**kwargs)
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"Expected seed to be an integer at least 0. Received: seed={seed!r}")
+        if isinstance(network, Learner):
+            raise ValueError(
+                "Expected a network. Received: a Learner, whose rule would not be followed: "
+                f"{network.name!r}"
+            )
         self.rule = rules.get(rule)
         self.credit = credits.get(credit)
         self.credit.check(self.rule)
         self.seed = seed
         self._number = next(_numbers)
         self.network = network
-        if isinstance(network, Learner):
-            raise ValueError(
-                "Expected a network. Received: a Learner, whose rule would not be followed: "
-                f"{network.name!r}"
-            )
         self._program = trace(network)
-        if self._program.losses and (self.rule.error != "current" or credit != "reverse"):
+        if self._program.losses and (
+            self.rule.error != "current" or self.credit != credits.Reverse()
+        ):
             raise ValueError(
                 "Expected a network whose layers add no losses, for a linearized network and for "
                 f"forward credit. Received: {len(self._program.losses)} of them"
