@@ -44,11 +44,7 @@ class Call:
     @property
     def tensors(self) -> list[tf.Tensor]:
         """The tensors among its arguments."""
-        return [
-            leaf
-            for leaf in keras.tree.flatten((self.args, self.kwargs))
-            if tf.is_symbolic_tensor(leaf)
-        ]
+        return _tensors((self.args, self.kwargs))
 
     @property
     def chain(self) -> Iterator["Call"]:
