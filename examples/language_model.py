@@ -77,7 +77,9 @@ def main() -> None:
             continue
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         learner.compile(keras.optimizers.Adam(RATE, global_clipnorm=1.0), loss)
-        learner.fit(draw(train, STEPS, seed=0), epochs=1, steps_per_epoch=STEPS, verbose=0)
+        learner.fit(
+            draw(train, STEPS, seed=0), epochs=1, steps_per_epoch=STEPS, shuffle=False, verbose=0
+        )
         value = learner.evaluate(draw(test, 100, seed=1), steps=100, verbose=0)
         print(f"{rule:28} perplexity {math.exp(value):6.2f}", flush=True)
 

@@ -8,7 +8,7 @@ from keras import layers as kl
 from keras import ops
 from keras.src.applications import convnext as convnext_module
 
-from tests.network_cases import RULES, Case, check_first_step, check_later_step, check_oracle
+from tests.network_cases import Case, check_first_step, check_later_step, check_oracle, rules
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -268,6 +268,7 @@ CASES = CHAINS | {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_oracle_begins_with_the_gradient(name):
     check_oracle(CASES[name])
@@ -278,7 +279,7 @@ def test_backprop_is_the_gradient_and_the_align_rules_begin_with_it(name):
     check_first_step(CASES[name])
 
 
-@pytest.mark.parametrize("rule", RULES)
+@rules
 @pytest.mark.parametrize("name", CASES)
 def test_rules_do_what_the_oracle_says(name, rule):
     check_later_step(CASES[name], rule)

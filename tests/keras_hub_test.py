@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tests.network_cases import (
-    RULES,
     Case,
     check_first_step,
     check_later_step,
     check_oracle,
     make_learner,
     moved,
+    rules,
     with_random_weights,
 )
 from tests.network_oracle import assert_updates, assign
@@ -75,7 +75,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
+@rules
 def test_padded_places_change_nothing(rule):
     case = CASES["bert_tokens"]()
     mask = case.x["padding_mask"]
@@ -92,6 +92,7 @@ def test_padded_places_change_nothing(rule):
     assert_updates(learner.trainable_variables, actual, list(map(np.asarray, expected)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_oracle_begins_with_the_gradient(name):
     check_oracle(CASES[name]())
@@ -102,7 +103,7 @@ def test_backprop_is_the_gradient_and_the_align_rules_begin_with_it(name):
     check_first_step(CASES[name]())
 
 
-@pytest.mark.parametrize("rule", RULES)
+@rules
 @pytest.mark.parametrize("name", CASES)
 def test_rules_do_what_the_oracle_says(name, rule):
     check_later_step(CASES[name](), rule)

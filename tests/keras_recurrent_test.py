@@ -28,6 +28,10 @@ KINDS = {
     "gru": layers.GRU,
     "gru_before": functools.partial(layers.GRU, reset_after=False),
 }
+QUICK = ("lstm", "gru_before")  # Two states, and two parts of a kernel.
+kinds = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind not in QUICK)) for kind in KINDS]
+)
 MASKS = {
     "none": None,
     "right": np.arange(TIME) < [[3], [5], [1], [4]],
@@ -179,7 +183,7 @@ def check(case):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_outputs_and_gradients_are_those_of_keras(kind, form):
     check(make(kind, form))
     check(make(kind, form, "holes", has_states=True))
@@ -216,7 +220,7 @@ def other(kernel):
 
 
 @pytest.mark.parametrize("form", ["everything", "backwards", "dropouts"])
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_feedback_weights_carry_deltas_through_time(kind, form, monkeypatch):
     case = make(kind, form, "holes", True)
     matmul = keras.src.ops.matmul
@@ -235,7 +239,7 @@ def test_feedback_weights_carry_deltas_through_time(kind, form, monkeypatch):
 
 @pytest.mark.parametrize("has_states", [False, True])
 @pytest.mark.parametrize("form", ["everything", "dropouts", "last"])
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_tangents_are_those_of_two_tapes(kind, form, has_states):
     case = make(kind, form, "holes", has_states)
     rng = np.random.default_rng(1)
@@ -261,7 +265,7 @@ def test_tangents_are_those_of_two_tapes(kind, form, has_states):
 
 
 @pytest.mark.parametrize("form", ["last", "sequences", "states"])
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_without_feedback_padding_changes_nothing(kind, form):
     padded = make(kind, form, "right")
     padded.mask = np.arange(TIME)[None] < [[3]] * BATCH

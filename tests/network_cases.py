@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 import numpy as np
+import pytest
 
 import wna_tf
 from tests import network_oracle
@@ -17,6 +18,10 @@ RULES = (
     "feedback_alignment",
     "sign_symmetry",
     "kolen_pollack",
+)
+QUICK = ("align_ada", "feedback_alignment")
+rules = pytest.mark.parametrize(
+    "rule", [pytest.param(rule, marks=[pytest.mark.slow] * (rule not in QUICK)) for rule in RULES]
 )
 
 

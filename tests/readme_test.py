@@ -75,7 +75,13 @@ def test_links_lead_somewhere():
         assert target.startswith("https://") or (ROOT / target).is_file(), target
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+EXAMPLES = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "language_model"))
+    for path in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_run(example, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(example)]
@@ -83,5 +89,5 @@ def test_examples_run(example, tmp_path):
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
+    assert re.search("accuracy|perplexity", done.stdout)
     assert "UserWarning" not in done.stderr
