@@ -211,6 +211,7 @@ def test_backprop_is_that_of_keras(name):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 def test_the_first_update_of_an_align_rule_is_that_of_backprop(name):
