@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from wna_tf import internals
 from wna_tf.graph.origins import Origins
 from wna_tf.graph.recording import Call, Recording
 from wna_tf.graph.registry import find_expansion
@@ -35,10 +34,9 @@ class Cut:
         self._origins = origins
         self._weights = weights
         self._whole = whole
-        outputs = recording.root.put_out
-        masks = [mask for mask in map(internals.mask_of, outputs) if mask is not None]
+        masks = [mask for mask in recording.masks if mask is not None]
         written = [value for _, value in recording.updates]
-        self._find_needed([*outputs, *masks, *recording.losses, *written])
+        self._find_needed([*recording.root.put_out, *masks, *recording.losses, *written])
 
     def _find_needed(self, sinks: Sequence[tf.Tensor]) -> None:
         calls = {call.end: call for call in self._recording.root.descendants}

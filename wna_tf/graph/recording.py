@@ -80,6 +80,7 @@ class Recording:
         operations: The operations of the graph, in the order in which they were made.
         inputs: The placeholders of the inputs, in the order of `keras.tree.flatten`.
         variables: Variables, by the names of the placeholders that stand for them.
+        masks: The mask of each output, or None.
         updates: Variables that the network writes to, with what it writes.
         losses: Scalars that layers add to the loss.
         replayer: Runs operations again.
@@ -104,6 +105,7 @@ class Recording:
             self.variables = {tensor.name: variable for variable, tensor in scope.read.values()}
             self.updates = list(scope.written.values())
             self.losses = list(scope.losses)
+            self.masks = list(map(internals.mask_of, keras.tree.flatten(self.root.outputs)))
             return keras.tree.flatten(self.root.outputs)
 
         try:

@@ -137,12 +137,11 @@ class _Tracer:
         outputs = keras.tree.flatten(recording.root.outputs)
         pairs = [(output.name, internals.logits_of(output)) for output in outputs]
         self._logits = {name: logits for name, logits in pairs if logits is not None}
-        masks = list(map(internals.mask_of, outputs))
         add = self._add_call if find_expansion(recording.root.layer) else self._walk
         add(recording.root)
         self._flush()
         structure = keras.tree.map_structure(self._place, recording.root.outputs)
-        mask_places = [None if mask is None else self._place(mask) for mask in masks]
+        mask_places = [None if mask is None else self._place(mask) for mask in recording.masks]
         losses = [self._place(loss) for loss in recording.losses]
         for variable, value in recording.updates:
             self._write(variable, value)
@@ -176,7 +175,6 @@ class _Tracer:
     def _add_call(self, call: Call) -> None:
         """Adds the maps of a layer that is known, or that has no weights."""
         expand = None if call in self._whole else find_expansion(call.layer)
-        before = len(self._emit.maps)
         args, kwargs = keras.tree.map_structure(self._as_argument, (call.args, call.kwargs))
         outputs = call.put_out
         if expand:
@@ -189,7 +187,7 @@ class _Tracer:
             )
         for tensor, value in zip(outputs, values, strict=True):
             self._found(tensor, value)
-        self._own(before)
+        self._own()
 
     def _add_operations(self, call: Call, start: int, end: int) -> None:
         self.current = list(call.chain)
@@ -290,7 +288,7 @@ class _Tracer:
 
     def _add_local(
         self, inputs: Sequence[tf.Tensor], outputs: Sequence[tf.Tensor], kind: type[Local] = Local
-    ) -> list[Value]:
+    ) -> None:
         """Adds the operations between some tensors as one map."""
         places = tuple(self._place(x) for x in inputs)
         given = [x.name for x in inputs]
@@ -306,12 +304,10 @@ class _Tracer:
         )
         fields = {"is_symmetric": True} if kind is Activation else {}
         values = [self._found(x, self._emit.new_value()) for x in outputs]
-        before = len(self._emit.maps)
         self._emit.maps.append(
             kind(self.current[0].layer.name, places, tuple(values), weights, replay, **fields)
         )
-        self._own(before)
-        return values
+        self._own()
 
     def _add_affine(self, operation: tf.Operation, x: tf.Tensor, place: int) -> None:
         """Adds a contraction of activity with a kernel."""
@@ -327,7 +323,6 @@ class _Tracer:
                 )
         (output,) = operation.outputs
         replay = self._recording.replayer.function([x.name, name], operations, [output.name])
-        before = len(self._emit.maps)
         value = self._emit.affine(
             layer,
             lambda x, kernel: replay(x, kernel)[0],
@@ -339,7 +334,7 @@ class _Tracer:
         )
         self._found(output, value)
         self._in_block.add(output.name)
-        self._own(before)
+        self._own()
 
     def _write(self, variable: keras.Variable, tensor: tf.Tensor) -> None:
         """Adds a map that writes to a variable, unless the layer that does so is a map."""
@@ -350,9 +345,8 @@ class _Tracer:
         def write(value: tf.Tensor) -> None:
             variable.assign(value)
 
-        before = len(self._emit.maps)
         self._emit.local_outputs(0, write, self._place(tensor))
-        self._own(before)
+        self._own()
 
     def _as_argument(self, leaf: Any) -> Any:
         """Returns the place of a tensor; a constant, and what is no tensor, as it is."""
@@ -378,9 +372,9 @@ class _Tracer:
         self._origins.set_activity(tensor)
         return value
 
-    def _own(self, start: int) -> None:
-        """Keeps the call that the last maps belong to."""
-        for step in self._emit.maps[start:]:
+    def _own(self) -> None:
+        """Keeps the call that the maps belong to which were added last."""
+        for step in self._emit.maps[len(self._owners) :]:
             self._owners[step] = self.current[0]
 
     def _survey(self, inputs: Sequence[Value]) -> list[tuple[int | None, ...]]:
