@@ -1,6 +1,7 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from wna_tf import credit as credits
 from wna_tf import exports, linearize, losses, replicas, rules
+from wna_tf.feedback import Context, Moment
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
 from wna_tf.graph.operators import Affine, Map
@@ -29,6 +31,8 @@ class Step(NamedTuple):
         networks: The network at its current and its initial weights.
         errors: Derivatives of the loss, [batch, ...], with their places.
         updates: One for each of `trainable_variables`; None where the rule has none.
+        learned: Updates of the feedback weights that the optimizer trains, with their variables.
+        context: What the feedback source saw.
         loss: The loss, scaled for the sum over replicas.
         outputs: The outputs at which the error was taken, [batch, ...] each.
     """
@@ -36,6 +40,8 @@ class Step(NamedTuple):
     networks: Networks
     errors: Errors
     updates: list[tf.Tensor | None]
+    learned: list[tuple[tf.Tensor, keras.Variable]]
+    context: Context
     loss: tf.Tensor
     outputs: list[tf.Tensor]
 
@@ -149,9 +155,19 @@ class Learner(keras.Model):
         """Returns the current and the initial weights, by the `id` of the variable."""
         return self._own.values()
 
-    def feedback_values(self) -> dict[Affine, tf.Tensor]:
-        """Returns the feedback weights that the rule owns, by the map that they serve."""
-        return self._own.feedback_values()
+    def moment(self) -> Moment:
+        """Returns the weights as they are now, for the rule's source of feedback weights."""
+        current, initial = self.weight_values()
+        optimizer = getattr(self, "optimizer", None)  # There is none before `compile`.
+        step = tf.cast(0 if optimizer is None else optimizer.iterations, "int64")
+        return Moment(
+            program=self._program,
+            current=current,
+            initial=initial,
+            owned=self._own.owned(),
+            step=step,
+            seed=tf.stack([tf.constant(self.seed, "int64"), step]),
+        )
 
     def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str) -> Any:
         variable = self.add_weight(
@@ -215,7 +231,7 @@ class Learner(keras.Model):
         self._has_built_metrics = False
         if self.optimizer is not None and not self.optimizer.built:
             # Keras would build it for the variables of the first step, which may not be all.
-            self.optimizer.build(self.trainable_variables)
+            self.optimizer.build([*self.trainable_variables, *self._own.learned])
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
@@ -284,12 +300,10 @@ class Learner(keras.Model):
             for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
-        before = self._own.kernels()
-        steps = tf.convert_to_tensor(self.optimizer.iterations)
-        self.optimizer.apply_gradients(pairs)
+        self.optimizer.apply_gradients([*pairs, *step.learned])
+        after = self.moment()
         # Not while gradients are accumulated, nor if they were not finite for their scale.
-        applied = self.optimizer.iterations > steps
-        self._own.evolve(before, applied)
+        self._own.evolve(step.context, after, applied=after.step > step.context.step)
         for metric in self.metrics:
             if metric.name == "loss":
                 # Keras scales the loss for the sum over replicas; the metric is a mean.
@@ -359,27 +373,53 @@ class Learner(keras.Model):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])
-        errors = watched.errors(derivatives)
-        share = replicas.share(x)
-        if share is not None:
-            errors = [(place, e * tf.cast(share, e.dtype)) for place, e in errors]
-        feedback_weights = self.feedback_values()
-        credit = self.credit.assign(
-            networks, self.rule, feedback_weights, errors, self._step_seed()
-        )
+        context, errors = self._share(networks, watched.errors(derivatives), x, y, sample_weight)
+        source = self.rule.feedback
+        credited = self.credit.assign(context, source, errors)
+        context = dataclasses.replace(context, updates=credited.updates, deltas=credited.deltas)
+        further: dict[int, tf.Tensor] = {}
+        for variable, update in source.learn(context):
+            further[id(variable)] = _add(further.get(id(variable)), context.weigh(update))
         updates = [
-            _add(credit.get(id(variable)), penalty)
+            _add(_add(credited.updates.get(id(variable)), further.get(id(variable))), penalty)
             for variable, penalty in zip(variables, penalties, strict=True)
         ]
-        return Step(networks, errors, updates, loss, watched.outputs)
+        learned = [
+            (further[id(variable)], variable)
+            for variable in self._own.learned
+            if id(variable) in further
+        ]
+        return Step(networks, errors, updates, learned, context, loss, watched.outputs)
 
-    def _step_seed(self) -> tf.Tensor:
-        """Returns a seed [2] of its own for every step and replica, the same when resumed."""
-        context = tf.distribute.get_replica_context()
-        step = tf.constant(0, "int64") if self.optimizer is None else self.optimizer.iterations
-        seed = tf.stack([tf.constant(self.seed, "int64"), tf.cast(step, "int64")])
-        replica = context.replica_id_in_sync_group if context else 0
-        return tf.random.experimental.stateless_fold_in(seed, replica, alg="philox")
+    def _share(
+        self, networks: Networks, errors: Errors, x: Any, y: Any, sample_weight: Any
+    ) -> tuple[Context, Errors]:
+        """Returns what a feedback source may see of a batch, and this replica's part of its error.
+
+        Keras takes the mean over replicas of means, which is not that of the batch when the last
+        one cannot be divided equally.
+        """
+        share, alone = replicas.share(x), errors
+        if share is not None:
+            count = tf.distribute.get_strategy().num_replicas_in_sync
+            alone = _scale(errors, count)
+            errors = _scale(alone, share)
+        one, loss_scale = tf.constant(1.0), None
+        if self.optimizer and (scaled := self.optimizer.scale_loss(one)) is not one:
+            alone, loss_scale = _scale(alone, 1 / scaled), scaled
+        context = Context(
+            **vars(self.moment()),
+            networks=networks,
+            derivative=self.rule.derivative,
+            activity=self.rule.activity,
+            errors=alone,
+            targets=y,
+            sample_weight=sample_weight,
+            examples=replicas.examples(x),
+            share=share,
+            loss_scale=loss_scale,
+        )
+        return context, errors
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the initial and the feedback weights; Keras calls it."""
@@ -416,6 +456,10 @@ class Learner(keras.Model):
 def _refuse(layer: Any, emit: Any, *args: Any, **kwargs: Any) -> Any:
     del layer, emit, args, kwargs
     raise Refused("it is a Learner, whose rule would not be followed: use its network")
+
+
+def _scale(errors: Errors, factor: Any) -> Errors:
+    return [(place, error * tf.cast(factor, error.dtype)) for place, error in errors]
 
 
 def _add(update: tf.Tensor | None, penalty: tf.Tensor | None) -> tf.Tensor | None:

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf.feedback.source import Feedback, reseed
+from wna_tf import replicas
+from wna_tf.feedback import Context, Feedback, Moment, Owned
+from wna_tf.feedback.source import reseed
 from wna_tf.graph.forward_pass import Weights
 from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
@@ -28,6 +30,7 @@ class OwnWeights:
         trained: The `id` of every variable that is trained.
         initial: Their values at initialization, variables in the same order.
         feedback: The feedback weights, variables.
+        learned: Those of them that the optimizer trains.
 
     Raises:
         ValueError: If there are no variables of these indices.
@@ -68,6 +71,7 @@ class OwnWeights:
             if feedback.needs(program, some, self.trained)
         }
         self.feedback = list(self._feedback.values())
+        self.learned = [v for index, v in self._feedback.items() if self._served[index].learned]
 
     def values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
@@ -78,28 +82,30 @@ class OwnWeights:
         }
         return current, initial
 
-    def feedback_values(self) -> dict[Affine, tf.Tensor]:
-        """Returns the feedback weights by the map that they serve."""
-        return {
-            step: tf.convert_to_tensor(variable.value)
-            for index, variable in self._feedback.items()
-            for step in self._served[index].maps
-        }
+    def owned(self) -> tuple[Owned, ...]:
+        """Returns the feedback weights, by the maps that they serve, in the network's order."""
+        variables: dict[tuple[Affine, ...], list[keras.Variable]] = {}
+        for index, some in enumerate(self._served):
+            made = variables.setdefault(some.maps, [])
+            if index in self._feedback:
+                made.append(self._feedback[index])
+        return tuple(
+            Owned(maps, tuple(made), tuple(tf.convert_to_tensor(v.value) for v in made))
+            for maps, made in variables.items()
+        )
 
-    def kernels(self) -> list[tf.Tensor]:
-        """Returns the kernels that feedback weights may stand in for, as they are now."""
-        return [tf.convert_to_tensor(some.maps[0].kernel) for some in self._served]
-
-    def evolve(self, before: Sequence[tf.Tensor], applied: tf.Tensor) -> None:
-        """Changes the feedback weights after a step.
+    def evolve(self, before: Context, after: Moment, applied: tf.Tensor) -> None:
+        """Changes what the source changes after a step; the same on all replicas.
 
         Args:
-            before: What `kernels` returned before the step.
+            before: The step.
+            after: The weights after the optimizer's update.
             applied: Whether the optimizer applied updates in it, a boolean tensor.
         """
-        for index, (some, value) in enumerate(zip(self._served, before, strict=True)):
-            kernel = some.maps[0].kernel
-            self._source.evolve(kernel, value, self._feedback.get(index), applied)
+        # All before any is assigned: what is read is the weights after the update.
+        for variable, value in list(self._source.evolve(before, after)):
+            value = replicas.mean(value, before.share)
+            variable.assign(tf.where(applied, value, variable))
 
     def by_key(self) -> dict[str, keras.Variable]:
         """Returns all of them, by their keys in files."""

@@ -12,16 +12,40 @@ def batch_size(x: Any) -> tf.Tensor:
 
 
 def share(x: Any) -> tf.Tensor | None:
-    """Returns this replica's part of a global batch, in equal parts; None if it has all of it.
-
-    Keras takes the mean over replicas of means, which is not that of the batch when the last one
-    cannot be divided equally.
-    """
+    """Returns this replica's share of the examples of a global batch; None if it has all of it."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return None
     size = tf.cast(batch_size(x), "float32")
-    return size / context.all_reduce("sum", size) * context.num_replicas_in_sync
+    return size / context.all_reduce("sum", size)
+
+
+def examples(x: Any) -> tuple[tf.Tensor, tf.Tensor] | None:
+    """Returns where this replica's examples begin in a global batch, and how many that has.
+
+    None if it has all of it.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    replica, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
+    sizes = context.all_reduce("sum", batch_size(x) * tf.one_hot(replica, count, dtype="int32"))
+    return tf.reduce_sum(sizes[:replica]), tf.reduce_sum(sizes)
+
+
+def mean(tensor: tf.Tensor, share: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean of a tensor over replicas, weighed by their shares of a batch."""
+    if share is None:
+        return tensor
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce("sum", tensor * tf.cast(share, tensor.dtype))
+
+
+def own_seed(seed: tf.Tensor) -> tf.Tensor:
+    """Returns another seed for every replica, [2]."""
+    context = tf.distribute.get_replica_context()
+    replica = context.replica_id_in_sync_group if context else 0
+    return tf.random.experimental.stateless_fold_in(seed, replica, alg="philox")
 
 
 def with_axis(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

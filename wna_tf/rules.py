@@ -60,6 +60,10 @@ class Rule:
         return "initial" in (self.derivative, self.activity)
 
 
+def _layerwise(**coefficients: Any) -> Rule:
+    return Rule(feedback_sources.Layerwise(**coefficients), "current", "current")
+
+
 _RULES = {
     #                                 feedback  derivative  activity  (error, if not current)
     "backprop": Rule("current", "current", "current"),
@@ -69,8 +73,20 @@ _RULES = {
     "feedback_alignment": Rule("random", "current", "current"),
     "sign_symmetry": Rule("sign", "current", "current"),
     "sign_symmetry_fixed_magnitude": Rule("sign_magnitude", "current", "current"),
+    "sign_symmetry_random_magnitude": Rule("sign_redrawn", "current", "current"),
     "kolen_pollack": Rule("mirrored", "current", "current"),
+    "product_feedback_alignment": Rule("product", "current", "current"),
+    "weight_mirror": Rule("weight_mirror", "current", "current"),
+    "regularized_weight_mirror": _layerwise(decay=0.05, amplification=0.1, noise=True),
+    "regularized_kolen_pollack": _layerwise(decay=5e-4, update_forward=True, mirrored=True),
+    "symmetric_alignment": _layerwise(decay=0.05, symmetry=0.1),
+    "activation_alignment": _layerwise(sparsity=0.05, amplification=0.1),
+    "information_alignment": _layerwise(amplification=0.1, nullity=0.05, decay=0.05),
     "direct_feedback_alignment": Rule("direct", "current", "current"),
+    "sign_direct_feedback_alignment": Rule("direct_sign", "current", "current"),
+    "direct_random_target_projection": Rule("direct_target", "current", "current"),
+    "direct_kolen_pollack": Rule("direct_kolen_pollack", "current", "current"),
+    "forward_direct_feedback_alignment": Rule("direct_forward", "current", "current"),
     "readout": Rule("none", "current", "current"),
     "linearized": Rule("initial", "initial", "initial", "linearized"),
 }

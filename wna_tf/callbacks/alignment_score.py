@@ -1,14 +1,16 @@
 """The alignment of the weights' change with the correlation of inputs weighted by errors."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from wna_tf import measures, rules
+from wna_tf import measures
 from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
+from wna_tf.feedback import Initial
 from wna_tf.graph.operators import Affine
 
 
@@ -91,8 +93,13 @@ class AlignmentScore(Diagnostic):
     def _follow(self, step: Any) -> None:
         """Updates the companion, in the graph of a training step."""
         learner = self.model
-        networks = step.networks.anew()  # In the graph they are one.
-        credit = reverse_mode.transpose(networks, rules.get("align_zero"), {}, step.errors)
+        context = dataclasses.replace(
+            step.context,
+            networks=step.networks.anew(),  # In the graph they are one.
+            derivative="initial",
+            activity="initial",
+        )
+        credit = reverse_mode.transpose(context, Initial(), step.errors).updates
         rate = learner.optimizer.learning_rate
         if isinstance(rate, keras.Variable):  # Not a schedule, which the companion has too.
             self._optimizer.learning_rate.assign(rate)

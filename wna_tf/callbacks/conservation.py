@@ -1,5 +1,7 @@
 """Quantities that learning conserves."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -35,13 +37,11 @@ class Conservation(Diagnostic):
 
     def _measure(self) -> dict[str, tf.Tensor]:
         program, feedback = self.model.program, self.model.rule.feedback
-        names, feedback_weights = program.affine_names, self.model.feedback_values()
-        current, initial = self.model.weight_values()
+        names, moment = program.affine_names, self.model.moment()
 
         def quantities(weights: Weights) -> dict[str, tf.Tensor]:
-            carriers = reverse_mode.carriers(
-                program, feedback, feedback_weights, weights, initial, self.model.trained
-            )
+            then = dataclasses.replace(moment, current=weights)
+            carriers = reverse_mode.carriers(feedback, then, self.model.trained)
             return {
                 f"conservation/{names[lower]}_to_{names[upper]}": measures.conserved_quantity(
                     weights[id(lower.kernel)],
@@ -52,5 +52,5 @@ class Conservation(Diagnostic):
                 if carriers.get(upper) is not None
             }
 
-        before = quantities(initial)
-        return {name: value - before[name] for name, value in quantities(current).items()}
+        before, now = quantities(moment.initial), quantities(moment.current)
+        return {name: value - before[name] for name, value in now.items()}

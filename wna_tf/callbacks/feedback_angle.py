@@ -34,17 +34,10 @@ class FeedbackAngle(BatchDiagnostic):
     def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         learner = self.model
         names = learner.program.affine_names
-        current, initial = learner.weight_values()
-        carriers = reverse_mode.carriers(
-            learner.program,
-            learner.rule.feedback,
-            learner.feedback_values(),
-            current,
-            initial,
-            learner.trained,
-        )
+        moment = learner.moment()
+        carriers = reverse_mode.carriers(learner.rule.feedback, moment, learner.trained)
         angles = {
-            f"feedback_angle/{name}": measures.angle(current[id(step.kernel)], carriers[step])
+            f"feedback_angle/{name}": measures.angle(moment.kernel(step), carriers[step])
             for step, name in names.items()
             if carriers.get(step) is not None
         }

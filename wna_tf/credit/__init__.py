@@ -2,16 +2,15 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
 import tensorflow as tf
 
-from wna_tf import serialization
+from wna_tf import replicas, serialization
 from wna_tf.credit import forward_mode, reverse_mode
+from wna_tf.credit.reverse_mode import Credited
+from wna_tf.feedback import Context, Feedback
 from wna_tf.graph.errors import Errors
-from wna_tf.graph.forward_pass import Networks
-from wna_tf.graph.operators import Affine
 from wna_tf.rules import Rule
 
 
@@ -26,22 +25,13 @@ class Credit(abc.ABC):
         del rule
 
     @abc.abstractmethod
-    def assign(
-        self,
-        networks: Networks,
-        rule: Rule,
-        feedback_weights: Mapping[Affine, tf.Tensor],
-        errors: Errors,
-        seed: tf.Tensor,
-    ) -> dict[int, tf.Tensor]:
-        """Returns the update of every weight that gets one, by the `id` of its variable.
+    def assign(self, context: Context, feedback: Feedback, errors: Errors) -> Credited:
+        """Returns the update of every weight that gets one.
 
         Args:
-            networks: The network at its current and its initial weights.
-            rule: The rule.
-            feedback_weights: Feedback weights that the rule's feedback source owns.
-            errors: Derivatives of the loss, [batch, ...], with their places.
-            seed: Seed of this step, [2].
+            context: The step.
+            feedback: The rule's source of feedback weights.
+            errors: Derivatives of the loss, [batch, ...], with their places: this replica's part.
         """
 
 
@@ -50,15 +40,8 @@ class Reverse(Credit):
 
     name = "reverse"
 
-    def assign(
-        self,
-        networks: Networks,
-        rule: Rule,
-        feedback_weights: Mapping[Affine, tf.Tensor],
-        errors: Errors,
-        seed: tf.Tensor,
-    ) -> dict[int, tf.Tensor]:
-        return reverse_mode.transpose(networks, rule, feedback_weights, errors)
+    def assign(self, context: Context, feedback: Feedback, errors: Errors) -> Credited:
+        return reverse_mode.transpose(context, feedback, errors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +75,12 @@ class Forward(Credit):
                 f"credit (align_zero, linearized). Received: {', '.join(choices)}"
             )
 
-    def assign(
-        self,
-        networks: Networks,
-        rule: Rule,
-        feedback_weights: Mapping[Affine, tf.Tensor],
-        errors: Errors,
-        seed: tf.Tensor,
-    ) -> dict[int, tf.Tensor]:
-        return forward_mode.estimate(
-            networks, errors, lambda index, like: self.draw(index, like, seed)
+    def assign(self, context: Context, feedback: Feedback, errors: Errors) -> Credited:
+        seed = replicas.own_seed(context.seed)
+        updates = forward_mode.estimate(
+            context.networks, errors, lambda index, like: self.draw(index, like, seed)
         )
+        return Credited(updates, {})
 
     def draw(self, index: int, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Returns tangents N(0, 1) for the output of a map, [num_tangents, *shape of like]."""

@@ -10,42 +10,32 @@ so no tangent is ever computed, since no transpose needs its value.
 Source: Boopathy and Fiete (2022), section 3.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from wna_tf.feedback import Feedback
+from wna_tf.feedback import Context, Feedback, Moment
 from wna_tf.graph.errors import Errors
-from wna_tf.graph.forward_pass import Evaluation, Networks, Weights
-from wna_tf.graph.operators import Affine, Delta, Map, Updates, Value
+from wna_tf.graph.forward_pass import Evaluation
+from wna_tf.graph.operators import Delta, Map, Updates, Value
 from wna_tf.graph.program import Program
-from wna_tf.rules import Rule
 
 
 def carriers(
-    program: Program,
-    feedback: Feedback,
-    feedback_weights: Mapping[Affine, tf.Tensor],
-    current: Weights,
-    initial: Weights,
-    trained: Collection[int],
+    feedback: Feedback, moment: Moment, trained: Collection[int]
 ) -> dict[Map, tf.Tensor | None]:
     """Returns the kernels that carry deltas, of the maps with something below them that learns.
 
     Args:
-        program: The network.
         feedback: Source of the feedback weights.
-        feedback_weights: Feedback weights that the source owns.
-        current: Current weights.
-        initial: Weights at initialization.
+        moment: The weights.
         trained: The `id` of every variable that is trained.
     """
-    above = program.above(trained)
+    above = moment.program.above(trained)
     return {
-        step: feedback.kernel(
-            step, current[id(step.kernel)], initial[id(step.kernel)], feedback_weights.get(step)
-        )
-        for step in program.affine_maps
+        step: feedback.kernel(step, moment)
+        for step in moment.program.affine_maps
         if step.carries(above, trained)
     }
 
@@ -96,6 +86,18 @@ def walk_back(
         yield step, received, updates
 
 
+class Credited(NamedTuple):
+    """What credit assignment finds out.
+
+    Attributes:
+        updates: The update of every weight that gets one, by the `id` of its variable.
+        deltas: What arrived at the outputs of each map, if a reverse pass was made.
+    """
+
+    updates: dict[int, tf.Tensor]
+    deltas: Mapping[Map, Sequence[Delta | None]]
+
+
 def collect(updates: Iterable[tuple[Map, Updates]]) -> dict[int, tf.Tensor]:
     """Returns the update of every weight that gets one, by the `id` of its variable.
 
@@ -111,37 +113,27 @@ def collect(updates: Iterable[tuple[Map, Updates]]) -> dict[int, tf.Tensor]:
     return collected
 
 
-def transpose(
-    networks: Networks,
-    rule: Rule,
-    feedback_weights: Mapping[Affine, tf.Tensor],
-    errors: Errors,
-) -> dict[int, tf.Tensor]:
+def transpose(context: Context, feedback: Feedback, errors: Errors) -> Credited:
     """Applies the transposed Jacobian-vector product of a rule to the output error.
 
     Args:
-        networks: The network at its current and its initial weights.
-        rule: The rule.
-        feedback_weights: Feedback weights that the rule's feedback source owns.
-        errors: Derivatives of the loss, [batch, ...], with their places.
-
-    Returns:
-        The update direction of every weight that gets one, by the `id` of its variable.
+        context: The step.
+        feedback: The rule's source of feedback weights.
+        errors: Derivatives of the loss, [batch, ...], with their places: this replica's part.
     """
-    program = networks.program
-    derivative, activity = networks[rule.derivative], networks[rule.activity]
-    projected = rule.feedback.project(program, feedback_weights, errors)
+    networks = context.networks
+    derivative, activity = networks[context.derivative], networks[context.activity]
+    projected = {place: context.weigh(delta) for place, delta in feedback.project(context).items()}
     sources = [
         (place, tf.cast(delta, derivative.values[place.index].dtype))
         for place, delta in (*errors, *projected.items())
     ]
-    kernels = carriers(
-        program,
-        rule.feedback,
-        feedback_weights,
-        networks.weights["current"],
-        networks.weights["initial"],
-        networks.trained,
-    )
-    walk = walk_back(program, kernels, derivative, activity, sources, networks.trained)
-    return collect((step, updates) for step, _, updates in walk)
+    kernels = carriers(feedback, context, networks.trained)
+    deltas: dict[Map, list[Delta | None]] = {}
+    made: list[tuple[Map, Updates]] = []
+    for step, received, updates in walk_back(
+        context.program, kernels, derivative, activity, sources, networks.trained
+    ):
+        deltas[step] = received
+        made.append((step, updates))
+    return Credited(collect(made), deltas)

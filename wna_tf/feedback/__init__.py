@@ -1,32 +1,70 @@
 """Feedback sources: which weights carry the deltas back to the blocks below."""
 
 from wna_tf import serialization
-from wna_tf.feedback.direct import Direct
-from wna_tf.feedback.learned import Mirrored
+from wna_tf.feedback.context import Context, Moment, Owned
+from wna_tf.feedback.direct import (
+    Direct,
+    DirectForward,
+    DirectKolenPollack,
+    DirectSign,
+    DirectTarget,
+)
+from wna_tf.feedback.layerwise import Layerwise
+from wna_tf.feedback.learned import Mirrored, Product
+from wna_tf.feedback.mirror import WeightMirror
 from wna_tf.feedback.random import Random
-from wna_tf.feedback.sign import Sign, SignMagnitude
-from wna_tf.feedback.source import Feedback, FeedbackWeights
+from wna_tf.feedback.sign import Sign, SignMagnitude, SignRedrawn
+from wna_tf.feedback.source import Changes, Feedback, FeedbackWeights
 from wna_tf.feedback.weights import Current, Initial, Nothing
 
 __all__ = [
     "SOURCES",
+    "Changes",
+    "Context",
     "Current",
     "Direct",
+    "DirectForward",
+    "DirectKolenPollack",
+    "DirectSign",
+    "DirectTarget",
     "Feedback",
     "FeedbackWeights",
     "Initial",
+    "Layerwise",
     "Mirrored",
+    "Moment",
     "Nothing",
+    "Owned",
+    "Product",
     "Random",
     "Sign",
     "SignMagnitude",
+    "SignRedrawn",
+    "WeightMirror",
     "get",
     "serialize",
 ]
 
 SOURCES = {
     source.name: source
-    for source in (Current, Initial, Random, Sign, SignMagnitude, Mirrored, Direct, Nothing)
+    for source in (
+        Current,
+        Initial,
+        Random,
+        Sign,
+        SignMagnitude,
+        SignRedrawn,
+        Mirrored,
+        Product,
+        WeightMirror,
+        Layerwise,
+        Direct,
+        DirectSign,
+        DirectTarget,
+        DirectKolenPollack,
+        DirectForward,
+        Nothing,
+    )
 }
 
 

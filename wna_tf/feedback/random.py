@@ -1,9 +1,13 @@
 """Feedback by fixed random weights."""
 
+import math
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from wna_tf.feedback.source import Feedback, FeedbackWeights, has_seed
+from wna_tf.feedback.context import Moment
+from wna_tf.feedback.source import Feedback, FeedbackWeights, has_seed, redraw
 from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 
@@ -18,18 +22,22 @@ class Random(Feedback):
     name = "random"
 
     def weights(self, program: Program) -> list[FeedbackWeights]:
-        sharing: dict[int, list[Affine]] = {}
-        for step in program.affine_maps:
-            sharing.setdefault(id(step.kernel), []).append(step)
         return [
-            FeedbackWeights(tuple(maps), tuple(maps[0].kernel.shape), distribution(maps[0]))
-            for maps in sharing.values()
+            FeedbackWeights(maps, tuple(maps[0].kernel.shape), distribution(maps[0]))
+            for maps in sharing(program)
         ]
 
-    def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
-    ) -> tf.Tensor | None:
+    def kernel(self, step: Affine, moment: Moment) -> tf.Tensor:
+        (weights,) = moment.feedback(step)
         return weights
+
+
+def sharing(program: Program) -> list[tuple[Affine, ...]]:
+    """Returns the affine maps of each kernel, in the order of the network."""
+    maps: dict[int, list[Affine]] = {}
+    for step in program.affine_maps:
+        maps.setdefault(id(step.kernel), []).append(step)
+    return [tuple(some) for some in maps.values()]
 
 
 def distribution(step: Affine) -> keras.initializers.Initializer:
@@ -40,3 +48,43 @@ def distribution(step: Affine) -> keras.initializers.Initializer:
     if has_seed(step.initializer):
         return step.initializer
     return keras.initializers.RandomNormal(stddev=step.magnitude)
+
+
+class _TensorSeed(keras.random.SeedGenerator):
+    """A seed that is a tensor, so that a step of training may draw by it."""
+
+    def __init__(self, seed: tf.Tensor):  # It has no state, so nothing of the base is set up.
+        self._seed = seed
+
+    def next(self, ordered: bool = True) -> tf.Tensor:
+        del ordered
+        return tf.cast(self._seed, "int32")
+
+
+def draw(step: Affine, seed: tf.Tensor) -> tf.Tensor:
+    """Draws weights that are distributed as a kernel at initialization.
+
+    Args:
+        step: The map of the kernel.
+        seed: A seed [2].
+    """
+    initializer = redraw(distribution(step), 0)
+    initializer.seed = _TensorSeed(seed)
+    return tf.convert_to_tensor(initializer(step.kernel.shape, step.kernel.dtype))
+
+
+def deviation(step: Affine) -> float:
+    """Returns the standard deviation of weights that are distributed as a kernel."""
+    initializer = distribution(step)
+    known: dict[str, Any] = initializer.get_config()
+    if isinstance(initializer, keras.initializers.VarianceScaling):
+        shape = (1, *tuple(step.kernel.shape))
+        size = math.prod(shape[:-2])
+        fans = {"fan_in": shape[-2] * size, "fan_out": shape[-1] * size}
+        fans["fan_avg"] = (fans["fan_in"] + fans["fan_out"]) / 2
+        return math.sqrt(initializer.scale / fans[initializer.mode])
+    if isinstance(initializer, keras.initializers.RandomUniform):
+        return (known["maxval"] - known["minval"]) / math.sqrt(12)
+    if isinstance(initializer, keras.initializers.RandomNormal):
+        return known["stddev"]
+    return step.magnitude

@@ -1,17 +1,20 @@
 """What a feedback source is: which weights carry the deltas back to the blocks below."""
 
-import abc
 import dataclasses
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf.graph.errors import Errors
+from wna_tf.feedback.context import Context, Moment
 from wna_tf.graph.operators import Affine, Value
 from wna_tf.graph.program import Program
+
+Changes = Iterator[tuple[keras.Variable, tf.Tensor]]
+"""Variables, each with its update or with its new value."""
 
 
 class FeedbackWeights(NamedTuple):
@@ -20,17 +23,24 @@ class FeedbackWeights(NamedTuple):
     Attributes:
         maps: The affine maps that they serve; more than one if those share a kernel.
         shape: Their shape.
-        initializer: Their distribution.
+        initializer: Their distribution; one without randomness is taken as it is.
+        learned: Whether the optimizer trains them.
     """
 
     maps: tuple[Affine, ...]
     shape: tuple[int, ...]
     initializer: Any
+    learned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Feedback(abc.ABC):
-    """Where the feedback weights `V` of `d_l = D_l^T A_{l+1}^T(d_{l+1}; V_{l+1})` come from."""
+class Feedback:
+    """Where the feedback weights `V` of `d_l = D_l^T A_{l+1}^T(d_{l+1}; V_{l+1})` come from.
+
+    A source of one's own is a frozen dataclass with a `name`, whose fields are its
+    hyper-parameters. It overrides what it needs of these methods; what it keeps is in the variables
+    that `weights` asks for, which are saved, resumed and kept the same on all replicas.
+    """
 
     name: ClassVar[str]
 
@@ -60,48 +70,45 @@ class Feedback(abc.ABC):
             for step in weights.maps
         )
 
-    @abc.abstractmethod
-    def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
-    ) -> tf.Tensor | None:
+    def kernel(self, step: Affine, moment: Moment) -> tf.Tensor | None:
         """Returns the kernel that carries deltas back through an affine map, or None for none.
 
         Args:
             step: The map.
-            current: Current kernel.
-            initial: Kernel at initialization.
-            weights: The map's feedback weights, if this source has any.
+            moment: The weights, those of this source too.
         """
+        del step, moment
+        return None
 
-    def project(
-        self, program: Program, weights: Mapping[Affine, tf.Tensor], errors: Errors
-    ) -> dict[Value, tf.Tensor]:
-        """Returns deltas that come straight from the output error, by the place they arrive at.
+    def project(self, context: Context) -> dict[Value, tf.Tensor]:
+        """Returns deltas that come straight from the output, [batch, ...], by where they arrive.
 
         Args:
-            program: The network.
-            weights: This source's feedback weights.
-            errors: Derivatives of the loss, [batch, ...], with their places.
+            context: The step, of which deltas and updates are not known yet.
         """
-        del program, weights, errors
+        del context
         return {}
 
-    def evolve(
-        self,
-        kernel: keras.Variable,
-        before: tf.Tensor,
-        weights: keras.Variable | None,
-        applied: tf.Tensor,
-    ) -> None:
-        """Changes feedback weights after a step; they are fixed unless a source says otherwise.
+    def learn(self, context: Context) -> Changes:
+        """Yields updates: of feedback weights that are learned, and further ones of kernels.
+
+        The optimizer applies them; those of a kernel are added to the rule's.
 
         Args:
-            kernel: A kernel, after the step.
-            before: Its value before the step.
-            weights: Its feedback weights; None where nothing needs them.
-            applied: Whether the optimizer applied updates in this step, a boolean tensor.
+            context: The step, before anything has changed.
         """
-        del kernel, before, weights, applied
+        del context
+        yield from ()
+
+    def evolve(self, before: Context, after: Moment) -> Changes:
+        """Yields new values of feedback weights and kernels, after the optimizer's update.
+
+        Args:
+            before: The step, as `learn` sees it.
+            after: The weights after the update.
+        """
+        del before, after
+        yield from ()
 
 
 def has_seed(initializer: Any) -> bool:
@@ -114,23 +121,37 @@ def has_seed(initializer: Any) -> bool:
     return is_initializer and "seed" in initializer.get_config()
 
 
-def reseed(
-    initializer: keras.initializers.Initializer, seed: int, index: int
-) -> keras.initializers.Initializer:
+def reseed(initializer: Any, seed: int, index: int) -> keras.initializers.Initializer:
     """Returns an initializer of the same distribution with a seed of its own.
 
     Args:
-        initializer: An initializer with a seed.
+        initializer: An initializer; one of Keras without randomness stays as it is.
         seed: Seed of the learner.
         index: Index of the weight.
 
     Raises:
-        ValueError: If it has no seed.
+        ValueError: If it is not one of Keras, which may draw at random without a seed.
     """
-    if not has_seed(initializer):
+    if not isinstance(initializer, keras.initializers.Initializer):
         raise ValueError(
-            "Expected feedback weights with an initializer that has a seed. "
+            "Expected feedback weights with an initializer of Keras, whose seed can be set. "
             f"Received: {initializer!r}"
         )
+    if not has_seed(initializer):
+        return initializer
     (state,) = np.random.SeedSequence([seed, index]).generate_state(1)
-    return type(initializer).from_config(initializer.get_config() | {"seed": int(state)})
+    return redraw(initializer, int(state))
+
+
+def redraw(
+    initializer: keras.initializers.Initializer, seed: Any
+) -> keras.initializers.Initializer:
+    """Returns an initializer of the same distribution with another seed."""
+    return type(initializer).from_config(initializer.get_config() | {"seed": seed})
+
+
+def check_not_negative(**values: float) -> None:
+    """Raises a ValueError if one of some hyper-parameters is negative, or not finite."""
+    for name, value in values.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"Expected {name} to be at least 0. Received: {name}={value}")

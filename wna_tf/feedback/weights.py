@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from wna_tf.feedback.context import Moment
 from wna_tf.feedback.source import Feedback
 from wna_tf.graph.operators import Affine
 
@@ -11,10 +12,8 @@ class Current(Feedback):
 
     name = "current"
 
-    def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
-    ) -> tf.Tensor | None:
-        return current
+    def kernel(self, step: Affine, moment: Moment) -> tf.Tensor:
+        return moment.kernel(step)
 
 
 class Initial(Feedback):
@@ -22,10 +21,8 @@ class Initial(Feedback):
 
     name = "initial"
 
-    def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
-    ) -> tf.Tensor | None:
-        return initial
+    def kernel(self, step: Affine, moment: Moment) -> tf.Tensor:
+        return moment.initial_kernel(step)
 
 
 class Nothing(Feedback):
@@ -36,8 +33,3 @@ class Nothing(Feedback):
     """
 
     name = "none"
-
-    def kernel(
-        self, step: Affine, current: tf.Tensor, initial: tf.Tensor, weights: tf.Tensor | None
-    ) -> tf.Tensor | None:
-        return None

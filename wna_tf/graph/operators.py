@@ -169,7 +169,11 @@ class Affine(Map):
 
     def apply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the map's output, [batch, ...]."""
-        outputs = self._scale(self.linear(x, kernel))
+        return self.complete(self.linear(x, kernel), bias)
+
+    def complete(self, product: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns a product of activity and kernel with the map's scale, and its bias added."""
+        outputs = self._scale(product)
         return outputs if bias is None or self.offset is None else outputs + self.offset(bias)
 
     def _scale(self, tensor: tf.Tensor) -> tf.Tensor:
@@ -198,7 +202,7 @@ class Affine(Map):
             tf.zeros_like(value) if tangent is None else tangent
             for value, tangent in zip(record.weights, tangents, strict=True)
         ]
-        outputs = self._scale(self.multiply(record, kernel))
+        outputs = self._scale(self.multiply(self.presynaptic(record), kernel))
         return sum((self.offset(bias) for bias in biases if self.offset), outputs)
 
     def transpose(
@@ -233,18 +237,35 @@ class Affine(Map):
 
     def _learn_kernel(self, record: Record, delta: tf.Tensor) -> tf.Tensor:
         """Transposes the Jacobian-vector product of the kernel, without scale."""
-        return transpose_jvp(lambda kernel: self.multiply(record, kernel), record.weights[0], delta)
+        return self.transpose_kernel(self.presynaptic(record), record.weights[0], delta)
 
-    def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns what a kernel makes of the presynaptic activity, without scale and bias."""
-        return self.linear(record.inputs[0], kernel)
+    def presynaptic(self, record: Record) -> list[tf.Tensor]:
+        """Returns what the parts of the kernel act on, [batch, ...] each; most have one."""
+        return record.inputs
+
+    def multiply(self, activities: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+        """Returns what a kernel makes of presynaptic activities, without scale and bias."""
+        return self.linear(activities[0], kernel)
+
+    def transpose_kernel(
+        self, activities: Sequence[tf.Tensor], like: tf.Tensor, delta: tf.Tensor
+    ) -> tf.Tensor:
+        """Transposes `multiply` as a function of the kernel: a Hebbian product.
+
+        Args:
+            activities: Presynaptic activities, [batch, ...] each.
+            like: A tensor of the shape of the kernel.
+            delta: What to apply the transpose to, of the shape of the product.
+        """
+        return transpose_jvp(lambda kernel: self.multiply(activities, kernel), like, delta)
 
     def rows(self, record: Record) -> tf.Tensor:
         """Returns what the kernel of a product multiplies, [batch, rows, fan_in]."""
         *shape, _ = self.kernel.shape
         identity = tf.eye(math.prod(shape), dtype=self.kernel.dtype)
         # A kernel that is the identity makes patches of an image, scaled as the map scales them.
-        unfolded = self.multiply(record, tf.reshape(identity, [*shape, -1]))
+        kernels = tf.reshape(identity, [*shape, -1])
+        unfolded = self.multiply(self.presynaptic(record), kernels)
         return self.as_rows(self._scale(unfolded))
 
     def as_rows(self, product: tf.Tensor) -> tf.Tensor:

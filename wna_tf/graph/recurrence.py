@@ -113,28 +113,23 @@ class Recurrence(Affine):
         pushed = tf.scan(step, ((du, products), loop), initial)
         return [loops.swap_time(states) for states, _ in zip(pushed, self.outputs, strict=False)]
 
-    def multiply(self, record: Record, kernel: tf.Tensor) -> tf.Tensor:
-        return tf.concat(list(map(self.linear, self._activities(record), self._split(kernel))), -1)
+    def multiply(self, activities: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+        return tf.concat(list(map(self.linear, activities, self._split(kernel))), -1)
 
-    def _learn_kernel(self, record: Record, delta: tf.Tensor) -> tf.Tensor:
+    def transpose_kernel(
+        self, activities: Sequence[tf.Tensor], like: tf.Tensor, delta: tf.Tensor
+    ) -> tf.Tensor:
         # Part by part: XLA does not differentiate as often as a transpose does what joins them.
-        parts = zip(
-            self._activities(record),
-            self._split(record.weights[0]),
-            self._split(delta),
-            strict=True,
-        )
         updates = [
             transpose_jvp(functools.partial(self.linear, p), kernel, delta)
-            for p, kernel, delta in parts
+            for p, kernel, delta in zip(
+                activities, self._split(like), self._split(delta), strict=True
+            )
         ]
         return tf.concat(updates, -1)
 
-    def _activities(self, record: Record) -> list[tf.Tensor]:
-        """Returns the presynaptic activity of each part, all steps at once.
-
-        So a kernel learns by one product instead of one a step.
-        """
+    def presynaptic(self, record: Record) -> list[tf.Tensor]:
+        # All steps at once: so a kernel learns by one product instead of one a step.
         loop: Loop = record.loop
         activities: list[tf.Tensor] = []
 
