@@ -1,7 +1,7 @@
-"""Feedback sources that take what they would draw at random from given arrays."""
+"""Feedback sources whose draws are given, or recorded."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -39,8 +39,28 @@ def injected(
         (*_, context) = rest
         return tf.gather(given[id(step.kernel)], context.step)
 
+    return _drawing_by(draw, source)
+
+
+def recorded(source: feedback.Feedback) -> tuple[feedback.Feedback, list[np.ndarray]]:
+    """Returns a source, and a list that gets what it draws when it is run eagerly."""
+    draws = []
+    original = getattr(type(source), DRAWING[source.name])
+
+    def draw(self, step, *rest):
+        drawn = original(self, step, *rest)
+        draws.append(drawn.numpy())
+        return drawn
+
+    return _drawing_by(draw, source), draws
+
+
+def _drawing_by(draw: Callable, source: feedback.Feedback) -> feedback.Feedback:
     cls = type(source)
-    name = f"given_{cls.name}"
-    methods = {DRAWING[cls.name]: draw, "name": name, "__doc__": f"{cls.__name__} of given draws."}
-    given_class = dataclasses.dataclass(frozen=True)(type(f"Given{cls.__name__}", (cls,), methods))
-    return given_class(**vars(source))
+    members = {
+        DRAWING[cls.name]: draw,
+        "name": f"changed_{cls.name}",
+        "__doc__": f"{cls.__name__}, with another way to draw.",
+    }
+    changed = dataclasses.dataclass(frozen=True)(type(f"Changed{cls.__name__}", (cls,), members))
+    return changed(**vars(source))

@@ -7,6 +7,7 @@ from keras import layers
 
 import wna_tf
 from tests.helpers import assert_close, randomize
+from tests.rule_draws import DRAWING, recorded
 from wna_tf import feedback
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -55,6 +56,46 @@ def angles(arrays, others):
 def angle(a, b):
     cosine = np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b)
     return np.degrees(np.arccos(cosine))
+
+
+# A source that draws, its hyper-parameters, and the root mean square and bound of its draws.
+DRAWS = {
+    "sign_redrawn": ({}, (2 / 70) ** 0.5, (6 / 70) ** 0.5),
+    "direct_forward": ({"rate": 1.0}, 1, np.inf),
+    "weight_mirror": (
+        {"rate": 0.1, "decay": 0.1, "noise": 0.3, "every": 1},
+        0.3,
+        0.3 * 3**0.5,
+    ),
+    "layerwise": ({"decay": 0.1, "amplification": 0.1, "noise": True}, 1, np.inf),
+}
+
+
+@pytest.mark.parametrize("source", DRAWING)
+def test_draws(source):
+    fields, size, bound = DRAWS[source]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 35)), rng.normal(size=(30, 35))
+    drawn = []
+    for _ in range(2):
+        ours, draws = recorded(feedback.SOURCES[source](**fields))
+        network = chain(35, 35, 35, 35, kernel_initializer="glorot_uniform")
+        learner = wna_tf.Learner(network, wna_tf.Rule(ours, "current", "current"), seed=3)
+        learner.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+        for _ in range(3):
+            learner.train_on_batch(x, y)
+        drawn.append(draws)
+    one, other = drawn
+    assert len(one) >= 6
+    for first, again in zip(one, other, strict=True):
+        np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose([np.sqrt(np.mean(some**2)) for some in one], size, rtol=0.1)
+    assert max(np.abs(some).max() for some in one) <= bound
+    if source != "sign_redrawn":
+        assert max(np.abs(some.mean()) for some in one) < 0.15 * size
+    # Each step's, and each map's, are its own.
+    correlations = np.corrcoef([some.ravel() for some in one])
+    assert np.abs(correlations - np.eye(len(one))).max() < 0.15
 
 
 def test_a_weight_mirror_shows_the_weights():
