@@ -21,12 +21,18 @@ RULES = {
     "linearized": ("initial", "initial", "initial", "linearized"),
 }
 
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
 # The function, and its derivative.
 ACTIVATIONS = {
     "linear": (lambda z: z, np.ones_like),
     "relu": (lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0)),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
-    "softplus": (lambda z: np.logaddexp(z, 0), lambda z: 1 / (1 + np.exp(-z))),
+    "sigmoid": (sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
+    "softplus": (lambda z: np.logaddexp(z, 0), sigmoid),
 }
 
 # The operation behind a block's activation, the transpose of its derivative at h, and the latter.
@@ -114,17 +120,17 @@ def fold(block: Block, d: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return padded[:, rows[0] : rows[0] + shape[1], columns[0] : columns[0] + shape[2]]
 
 
-def _matrix(block: Block, kernel: np.ndarray) -> np.ndarray:
+def matrix(block: Block, kernel: np.ndarray) -> np.ndarray:
     """Returns a kernel as the matrix [fan_in, units] that multiplies rows."""
-    matrix = kernel.reshape(-1, block.units)
-    return matrix / np.sqrt(len(matrix)) if block.ntk else matrix
+    rows = kernel.reshape(-1, block.units)
+    return rows / np.sqrt(len(rows)) if block.ntk else rows
 
 
 def _moments(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return u.mean(0), np.sqrt(u.var(0) + 1e-6)
 
 
-def _normalization_transposed(block: Block, d: np.ndarray, u: np.ndarray) -> np.ndarray:
+def normalization_transposed(block: Block, d: np.ndarray, u: np.ndarray) -> np.ndarray:
     if not block.normalize:
         return d
     mean, deviation = _moments(u)
@@ -164,7 +170,7 @@ def forward(
     """Returns the output of a chain with (kernel, bias) per block, and its states."""
     states = []
     for block, (kernel, bias) in zip(blocks, weights, strict=True):
-        z = u = unfold(block, x) @ _matrix(block, kernel) + bias
+        z = u = unfold(block, x) @ matrix(block, kernel) + bias
         if block.normalize:
             mean, deviation = _moments(u)
             z = (u - mean) / deviation
@@ -187,10 +193,10 @@ def output(
     f, states = forward(blocks, initial, x)
     tangent = np.zeros_like(x)
     for block, state, now, start in zip(blocks, states, current, initial, strict=True):
-        du = unfold(block, tangent) @ _matrix(block, start[0])
-        du += unfold(block, state.x) @ _matrix(block, now[0] - start[0]) + now[1] - start[1]
+        du = unfold(block, tangent) @ matrix(block, start[0])
+        du += unfold(block, state.x) @ matrix(block, now[0] - start[0]) + now[1] - start[1]
         # The derivative of the normalization is symmetric.
-        dh = ACTIVATIONS[block.activation][1](state.z) * _normalization_transposed(
+        dh = ACTIVATIONS[block.activation][1](state.z) * normalization_transposed(
             block, du, state.u
         )
         tangent = AFTER[block.after][2](dh, state.h)
@@ -214,26 +220,44 @@ def updates(
     source, derivative, activity, _ = RULES[rule]
     networks = {"current": current, "initial": initial}
     carriers = _carriers(source, blocks, current, initial, random)
+    projected = [project(error, some) for some in random] if source == "direct" else []
     _, at = forward(blocks, networks[derivative], x)
     _, read = forward(blocks, networks[activity], x)
+    return transpose(blocks, at, read, carriers, error, projected)
 
+
+def project(signal: np.ndarray, projection: np.ndarray) -> np.ndarray:
+    """Returns signals [batch, classes] at a block's output, by weights [*output, classes]."""
+    return np.tensordot(signal, projection, [[1], [-1]])
+
+
+def transpose(
+    blocks: Sequence[Block],
+    at: Sequence[State],
+    read: Sequence[State],
+    carriers: Sequence[np.ndarray],
+    error: np.ndarray,
+    projected: Sequence[np.ndarray] = (),
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the updates of the kernel and the bias of every block.
+
+    `at` and `read` are the states where derivatives are taken and activity is read. `projected`,
+    if there are any, arrive at the outputs of the first blocks instead of what is carried down.
+    """
     result = []
     delta = error
     for index in reversed(range(len(blocks))):
         block, here, there = blocks[index], at[index], read[index]
-        if source == "direct" and index < len(blocks) - 1:
-            d = np.tensordot(error, random[index], [[1], [-1]])
-        else:
-            d = AFTER[block.after][1](delta, here.h)
+        arrived = AFTER[block.after][1](delta, here.h)
+        d = projected[index] if index < len(projected) else arrived
         d = d * ACTIVATIONS[block.activation][1](here.z)
 
-        learned = _normalization_transposed(block, d, there.u).reshape(-1, block.units)
+        learned = normalization_transposed(block, d, there.u).reshape(-1, block.units)
         rows = unfold(block, there.x)
-        kernel, bias = current[index]
         scale = 1 / np.sqrt(rows.shape[-1]) if block.ntk else 1
         gradient = scale * rows.reshape(-1, rows.shape[-1]).T @ learned
-        result.insert(0, (gradient.reshape(kernel.shape), learned.sum(0).reshape(bias.shape)))
+        result.insert(0, (gradient.reshape(carriers[index].shape), learned.sum(0)))
 
-        carried = _normalization_transposed(block, d, here.u)
-        delta = fold(block, carried @ _matrix(block, carriers[index]).T, here.x.shape)
+        carried = normalization_transposed(block, d, here.u)
+        delta = fold(block, carried @ matrix(block, carriers[index]).T, here.x.shape)
     return result
