@@ -155,9 +155,16 @@ class Learner(keras.Model):
         """Returns the current and the initial weights, by the `id` of the variable."""
         return self._own.values()
 
-    def moment(self) -> Moment:
-        """Returns the weights as they are now, for the rule's source of feedback weights."""
-        current, initial = self.weight_values()
+    def moment(self, networks: Networks | None = None) -> Moment:
+        """Returns the weights as they are now, for the rule's source of feedback weights.
+
+        Args:
+            networks: Whose weights are taken; None to read them.
+        """
+        if networks is None:
+            current, initial = self.weight_values()
+        else:
+            current, initial = networks.weights["current"], networks.weights["initial"]
         optimizer = getattr(self, "optimizer", None)  # There is none before `compile`.
         step = tf.cast(0 if optimizer is None else optimizer.iterations, "int64")
         return Moment(
@@ -300,7 +307,11 @@ class Learner(keras.Model):
             for update, variable in zip(step.updates, self.trainable_variables, strict=True)
             if update is not None
         ]
-        self.optimizer.apply_gradients([*pairs, *step.learned])
+        pairs += step.learned
+        updates = step.context.once_read([update for update, _ in pairs])
+        self.optimizer.apply_gradients(
+            [(update, variable) for update, (_, variable) in zip(updates, pairs, strict=True)]
+        )
         after = self.moment()
         # Not while gradients are accumulated, nor if they were not finite for their scale.
         self._own.evolve(step.context, after, applied=after.step > step.context.step)
@@ -408,7 +419,7 @@ class Learner(keras.Model):
         if self.optimizer and (scaled := self.optimizer.scale_loss(one)) is not one:
             alone, loss_scale = _scale(alone, 1 / scaled), scaled
         context = Context(
-            **vars(self.moment()),
+            **vars(self.moment(networks)),
             networks=networks,
             derivative=self.rule.derivative,
             activity=self.rule.activity,

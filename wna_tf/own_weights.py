@@ -102,9 +102,9 @@ class OwnWeights:
             after: The weights after the optimizer's update.
             applied: Whether the optimizer applied updates in it, a boolean tensor.
         """
-        # All before any is assigned: what is read is the weights after the update.
-        for variable, value in list(self._source.evolve(before, after)):
-            value = replicas.mean(value, before.share)
+        changes = list(self._source.evolve(before, after))
+        values = before.once_read([replicas.mean(value, before.share) for _, value in changes])
+        for (variable, _), value in zip(changes, values, strict=True):
             variable.assign(tf.where(applied, value, variable))
 
     def by_key(self) -> dict[str, keras.Variable]:

@@ -73,6 +73,20 @@ class Moment:
     def _feedback(self) -> dict[Affine, tuple[tf.Tensor, ...]]:
         return {step: some.values for some in self.owned for step in some.maps}
 
+    def once_read(self, values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns values that are not there before all weights of this moment have been read.
+
+        A graph orders what reads a variable and what assigns it by edges of control. TensorFlow
+        takes such an edge away where data leads the same way, even through what an optimizer of
+        Keras does with all updates at once, which it then splits: so a kernel that carries deltas
+        might be read after its update. What an edge of control holds back is therefore each update
+        itself, and by an operation that is not taken for an identity.
+        """
+        with tf.control_dependencies(
+            [*self.current.values(), *(value for some in self.owned for value in some.values)]
+        ):
+            return [tf.ensure_shape(value, value.shape) for value in values]
+
     def seed_of(self, step: Affine, part: int = 0) -> tf.Tensor:
         """Returns a seed [2] for the kernel of a map, another for each of its parts."""
         kernels = list(dict.fromkeys(id(other.kernel) for other in self.program.affine_maps))
