@@ -15,7 +15,7 @@ DRAWING = {
     "weight_mirror": "draw",
     "layerwise": "draw",
 }
-"""The method that draws, by the name of the source."""
+"""The method that draws, by the name of the source. `draw` does for each part of a kernel."""
 
 
 def injected(
@@ -35,9 +35,12 @@ def injected(
         for kernel, some in zip(kernels, draws, strict=False)
     }
 
+    cls = type(source)
+
     def draw(self, step, *rest):
         (*_, context) = rest
-        return tf.gather(given[id(step.kernel)], context.step)
+        drawn = tf.gather(given[id(step.kernel)], context.step)
+        return [drawn] if DRAWING[cls.name] == "draw" else drawn
 
     return _drawing_by(draw, source)
 
@@ -49,7 +52,7 @@ def recorded(source: feedback.Feedback) -> tuple[feedback.Feedback, list[np.ndar
 
     def draw(self, step, *rest):
         drawn = original(self, step, *rest)
-        draws.append(drawn.numpy())
+        draws.extend(some.numpy() for some in tf.nest.flatten(drawn))
         return drawn
 
     return _drawing_by(draw, source), draws

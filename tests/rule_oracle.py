@@ -86,6 +86,12 @@ class Source:
         return weights, feedback
 
 
+@dataclasses.dataclass(frozen=True)
+class Current(Source):
+    def carriers(self, step):
+        return step.kernels
+
+
 # Signs of the current weights.
 
 
@@ -305,6 +311,7 @@ class Product(Source):
 
 
 SOURCES = {
+    "current": Current,
     "sign": Sign,
     "sign_magnitude": SignMagnitude,
     "sign_redrawn": SignRedrawn,
