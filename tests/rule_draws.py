@@ -15,7 +15,7 @@ DRAWING = {
     "weight_mirror": "draw",
     "layerwise": "draw",
 }
-"""The method that draws, by the name of the source. `draw` does for each part of a kernel."""
+"""The method that draws, by the name of the source."""
 
 
 def injected(
@@ -35,12 +35,9 @@ def injected(
         for kernel, some in zip(kernels, draws, strict=False)
     }
 
-    cls = type(source)
-
     def draw(self, step, *rest):
         (*_, context) = rest
-        drawn = tf.gather(given[id(step.kernel)], context.step)
-        return [drawn] if DRAWING[cls.name] == "draw" else drawn
+        return tf.gather(given[id(step.kernel)], context.step)
 
     return _drawing_by(draw, source)
 
@@ -52,7 +49,7 @@ def recorded(source: feedback.Feedback) -> tuple[feedback.Feedback, list[np.ndar
 
     def draw(self, step, *rest):
         drawn = original(self, step, *rest)
-        draws.extend(some.numpy() for some in tf.nest.flatten(drawn))
+        draws.append(drawn.numpy())
         return drawn
 
     return _drawing_by(draw, source), draws

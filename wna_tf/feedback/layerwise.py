@@ -62,12 +62,9 @@ class Layerwise(Random):
     def weights(self, program: Program) -> list[FeedbackWeights]:
         return [some._replace(learned=True) for some in super().weights(program)]
 
-    def draw(self, step: Affine, context: Context) -> list[tf.Tensor]:
-        """Draws what the parts of a map's kernel act on instead of activity, [batch, ...] each."""
-        return [
-            context.normal(like, context.seed_of(step, part))
-            for part, like in enumerate(context.presynaptic(step))
-        ]
+    def draw(self, step: Affine, part: int, like: tf.Tensor, context: Context) -> tf.Tensor:
+        """Draws what a part of a map's kernel acts on instead of activity, like a tensor."""
+        return context.normal(like, context.seed_of(step, part))
 
     def learn(self, context: Context) -> Changes:
         for some in context.owned:
@@ -86,12 +83,14 @@ class Layerwise(Random):
         self, step: Affine, kernel: tf.Tensor, weights: tf.Tensor, context: Context
     ) -> tf.Tensor:
         """Returns the part of the term that depends on what is given to a map, a scalar."""
-        x = self.draw(step, context) if self.noise else context.presynaptic(step)
+        x = context.presynaptic(step)
+        if self.noise:
+            x = [self.draw(step, part, like, context) for part, like in enumerate(x)]
         biases = context.values(step)[1:] if self.bias else []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            p = step.complete(step.multiply(x, kernel), *biases)
-            q = step.complete(step.multiply(x, weights), *biases)
+            p = step.unfolded.complete(step.multiply(x, kernel), *biases)
+            q = step.unfolded.complete(step.multiply(x, weights), *biases)
         total = self.sparsity * (p * p + q * q) - self.amplification * p * q
         term = tf.reduce_sum(total)
         if self.nullity:

@@ -45,13 +45,10 @@ class WeightMirror(Random):
                 f"Expected every to be an integer at least 1. Received: every={self.every}"
             )
 
-    def draw(self, step: Affine, context: Context) -> list[tf.Tensor]:
-        """Draws what is sent through each part of a map's kernel, [batch, ...] each."""
-        width = 12**0.5 * self.noise
-        return [
-            width * (context.uniform(like, context.seed_of(step, part)) - 0.5)
-            for part, like in enumerate(context.presynaptic(step))
-        ]
+    def draw(self, step: Affine, part: int, like: tf.Tensor, context: Context) -> tf.Tensor:
+        """Draws the noise that is sent through a part of a map's kernel, like a tensor."""
+        uniform = context.uniform(like, context.seed_of(step, part))
+        return math.sqrt(12) * self.noise * (uniform - 0.5)
 
     def evolve(self, before: Context, after: Moment) -> Changes:
         is_due = tf.equal(tf.cast(after.step, "int64") % int(self.every), 0)
@@ -70,11 +67,15 @@ class WeightMirror(Random):
 
     def _answer(self, step: Affine, before: Context, after: Moment) -> tf.Tensor:
         """Returns the Hebbian product of noise and of what a map makes of it."""
-        noise, kernel = self.draw(step, before), after.kernel(step)
+        kernel = after.kernel(step)
+        noise = [
+            self.draw(step, part, like, before)
+            for part, like in enumerate(before.presynaptic(step))
+        ]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             product = step.multiply(noise, kernel)
             tape.watch(product)
-            rearranged = step.complete(product, *after.values(step)[1:])
+            rearranged = step.unfolded.complete(product, *after.values(step)[1:])
             activation = None
             for part in before.program.block(step)[1:]:
                 if isinstance(part, Rearrangement):
@@ -87,5 +88,5 @@ class WeightMirror(Random):
         answer = tape.gradient(rearranged, product, output_gradients=answer)
         answers = tf.size(product) / tf.shape(product)[-1]
         hebbian = step.transpose_kernel(noise, kernel, answer)
-        unit = step.scale**2 * self.noise**2
+        unit = (step.gain * self.noise) ** 2
         return hebbian / (unit * tf.cast(tf.maximum(answers, 1), hebbian.dtype))

@@ -36,6 +36,6 @@ def fold(maps: Sequence[Map], outputs: Sequence[Value]) -> list[Map]:
         behind = normalized.get(step.outputs[0])
         if behind and behind.absorb:
             # The bias is still a weight, with updates that are zero.
-            folded[step] = dataclasses.replace(step, scale=1.0, offset=None)
+            folded[step] = dataclasses.replace(step, scale=1.0, offset=None, original=step)
             folded[behind] = dataclasses.replace(behind, apply=behind.absorb(step))
     return [folded.get(step, step) for step in maps]

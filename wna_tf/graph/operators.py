@@ -152,6 +152,7 @@ class Affine(Map):
             parameterization has it: 1 (NTK), or 1 / sqrt(fan_in) (standard).
         is_product: Whether the kernel, as a matrix [fan_in, units], multiplies rows of the input,
             and the bias is added to each row of the product.
+        original: The map with scale and bias, where a normalization absorbs them; else None.
     """
 
     linear: Callable[..., tf.Tensor]
@@ -161,6 +162,17 @@ class Affine(Map):
     fan_in: int
     magnitude: float
     is_product: bool = False
+    original: "Affine | None" = None
+
+    @property
+    def gain(self) -> float:
+        """What the parameterization multiplies products by: 1 / sqrt(fan_in) (NTK), or 1."""
+        return 1 / (math.sqrt(self.fan_in) * self.magnitude)
+
+    @property
+    def unfolded(self) -> "Affine":
+        """The map as its layer has it: what a normalization behind it absorbs left in it."""
+        return self.original or self
 
     @property
     def kernel(self) -> keras.Variable:
