@@ -87,11 +87,13 @@ def evaluate(
                 f"Received: {directory} alone"
             )
         config = dataclasses.replace(Config(), **given)
+        training.check(config)
         place = _place(directory.with_name(f"{directory.name}_evaluation"), config, split)
         return [_evaluate(directory, saved_model.read(directory), config, split, place)]
     planned = []
     for run in run_directory.finished_runs(directory):
         config = _override(training.read_config(run), given)
+        training.check(config)
         planned.append((run, config, _place(run / "evaluation", config, split)))
     evaluations = []
     for run, config, place in planned:
@@ -194,7 +196,6 @@ def _serve(run: pathlib.Path) -> Served:
 def _evaluate(
     model: pathlib.Path, served: Served, config: Config, split: str, place: pathlib.Path
 ) -> Evaluation:
-    training.check(config)
     data = build.load_data(config)
     batches = getattr(data, split)
     if batches is None:

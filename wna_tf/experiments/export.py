@@ -5,7 +5,7 @@ import zipfile
 
 import keras
 
-from wna_tf.experiments import run_directory
+from wna_tf.experiments import build, run_directory, training
 from wna_tf.learner import Learner
 from wna_tf.saved_model import check_own, first_line
 
@@ -49,12 +49,14 @@ def export_runs(directory: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a run's model cannot be read, or its `saved_model/` is something else.
+        ValueError: If a run's model cannot be read, or its `saved_model/` is something else, or
+            its rule is unknown: nothing is written in the last two cases.
         OSError: If it cannot be written.
     """
     runs = run_directory.finished_runs(directory)
     for run in runs:
         check_own((run / SAVED_MODEL).resolve())
+        build.rule(training.read_config(run))
     written = []
     for run in runs:
         keras.backend.clear_session()  # The run before leaves its graphs.
