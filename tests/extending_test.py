@@ -67,12 +67,15 @@ def test_the_page_works_as_it_is_written(place, command, forget, monkeypatch):
     assert run.result["weight_norm/dense"] == run.history[-1]["weight_norm/dense"]
 
     forget()  # Another process, without --import.
-    needs = r"\(a (rule|data set|model) of one's own needs --import=FILE\)\n$"
+    needs = r"\(a (rule|model|feedback source) of one's own needs --import=FILE\)\n$"
     for line in (train, evaluate, export):
         ended = command(*(word for word in flags(line) if "--import" not in word))
         assert ended.status == 2 and len(ended.splitlines()) == 1
-        assert re.search(rf"^Expected a .*, one of .* Received: .*='my_\w+' {needs}", ended)
-    assert not list((place / "runs").glob("*/saved_model"))
+        expected = rf"^Expected a .*, one of .* Received: .*='(my_\w+|between)' {needs}"
+        assert re.search(expected, ended)
+    assert not list((place / "runs").glob("my_rule*/saved_model"))
+    with pytest.raises(ValueError, match="Expected a feedback source, .* feedback='between'"):
+        keras.models.load_model(run.directory / run_directory.MODEL)
 
     assert command(*flags(evaluate)).status == 0
     assert len(list((place / "runs").glob("*/evaluation/my_data_test"))) == 3
@@ -184,7 +187,6 @@ def test_a_run_that_records_a_setting_that_its_rule_has_not_is_told(runs, comman
     (run,) = runs.iterdir()
     config = files.read_json(run / run_directory.CONFIG)
     files.write_json(run / run_directory.CONFIG, config | {"feedback": ["decay=0.1"]})
-    for mode in ("evaluate", "export"):
-        ended = command(f"--mode={mode}", f"--run_dir={runs}")
-        assert ended.status == 2
-        assert "(backprop: none). Received: feedback='decay=0.1'\n" in ended
+    ended = command("--mode=evaluate", f"--run_dir={runs}")
+    assert ended.status == 2
+    assert "(backprop: none). Received: feedback='decay=0.1'\n" in ended

@@ -5,9 +5,10 @@ import zipfile
 
 import keras
 
-from wna_tf.experiments import build, run_directory, training
+from wna_tf.experiments import run_directory
 from wna_tf.learner import Learner
 from wna_tf.saved_model import check_own, first_line
+from wna_tf.serialization import Unknown
 
 SAVED_MODEL = "saved_model"
 
@@ -21,13 +22,16 @@ def load(directory: pathlib.Path) -> Learner:
         directory: A run.
 
     Raises:
-        ValueError: If the file is damaged, or holds code or something else than a learner.
+        ValueError: If the file is damaged, or holds code or something else than a learner, or its
+            feedback source is not registered.
     """
     path = directory / run_directory.MODEL
     try:
         with zipfile.ZipFile(path):  # Keras would say of a damaged file that it is not there.
             pass
         model = keras.models.load_model(path, safe_mode=True)
+    except Unknown:  # What it names is to be registered before.
+        raise
     except Exception as error:  # Of every kind: ZIP's, HDF5's, JSON's, Keras's own.
         raise ValueError(
             "Expected a learner in Keras's format, whole and without code of its own. "
@@ -49,14 +53,12 @@ def export_runs(directory: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
         FileNotFoundError: If there is no finished run.
-        ValueError: If a run's model cannot be read, or its `saved_model/` is something else, or
-            its rule is unknown: nothing is written in the last two cases.
+        ValueError: If a run's model cannot be read, or its `saved_model/` is something else.
         OSError: If it cannot be written.
     """
     runs = run_directory.finished_runs(directory)
     for run in runs:
         check_own((run / SAVED_MODEL).resolve())
-        build.rule(training.read_config(run))
     written = []
     for run in runs:
         keras.backend.clear_session()  # The run before leaves its graphs.
