@@ -74,7 +74,7 @@ def test_the_page_works_as_it_is_written(place, command, forget, monkeypatch):
         expected = rf"^Expected a .*, one of .* Received: .*='(my_\w+|between)' {needs}"
         assert re.search(expected, ended)
     assert not list((place / "runs").glob("my_rule*/saved_model"))
-    with pytest.raises(ValueError, match="Expected a feedback source, .* feedback='between'"):
+    with pytest.raises(ValueError, match=r"Expected a feedback source, .* feedback='between'"):
         keras.models.load_model(run.directory / run_directory.MODEL)
 
     assert command(*flags(evaluate)).status == 0
