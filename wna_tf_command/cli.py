@@ -78,27 +78,25 @@ def given() -> dict[str, list]:
     return {name: values for name, values in grid(FIELDS).items() if FLAGS[name].present}
 
 
-def train(directory: pathlib.Path, setup: config.Setup) -> int:
+def train(directory: pathlib.Path) -> int:
     """Trains the runs of the grid, or lists them, and returns the status of the process."""
     configs = build.expand(grid(FIELDS))
     if not FLAGS.dry_run:
-        return commands.train(configs, directory, FLAGS.executor, setup)
-    commands.plan(configs, directory, setup)
+        return commands.train(configs, directory, FLAGS.executor, set_up())
+    commands.plan(configs, directory, set_up())
     return 0
 
 
 def set_up() -> config.Setup:
-    """Imports the user's files, and returns how runs are trained."""
+    """Returns how runs are trained, in this process or in one of another working directory."""
     setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
-    setup = dataclasses.replace(setup, imports=tuple(map(extensions.absolute, setup.imports)))
-    extensions.load(setup.imports)
-    return setup
+    return dataclasses.replace(setup, imports=tuple(map(extensions.absolute, setup.imports)))
 
 
-def execute(directory: pathlib.Path, setup: config.Setup) -> int:
+def execute(directory: pathlib.Path) -> int:
     """Does what the flags say, and returns the status of the process."""
     if FLAGS.mode == "train":
-        return train(directory, setup)
+        return train(directory)
     if FLAGS.mode == "export":
         commands.export_runs(directory)
     elif FLAGS.mode == "report":
@@ -123,11 +121,11 @@ def run(argv: Sequence[str]) -> None:
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
         with interruptible(goes_on if FLAGS.mode == "train" else begins):
-            setup = set_up()
+            extensions.load(set_up().imports)
             if FLAGS.help:
                 print(describe(pathlib.Path(program).name))
                 return
-            status = execute(files.expand(FLAGS.run_dir), setup)
+            status = execute(files.expand(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
         message = " ".join(str(error).split())
