@@ -140,11 +140,11 @@ def test_it_is_known_which_targets_are_classes():
 
 
 def test_names_are_sorted_and_an_unknown_one_is_refused():
-    names = ["add", "cifar10", "digits", "image_folder", "imagenet", "kmnist", "teacher"]
+    names = ("add", "cifar10", "digits", "image_folder", "imagenet", "kmnist", "teacher")
     assert datasets.names() == names
     with pytest.raises(ValueError) as error:
         datasets.load("mnist")
-    message = f"Expected dataset to be one of {', '.join(names)}. Received: dataset='mnist'"
+    message = f"Expected a data set, one of {', '.join(names)}. Received: dataset='mnist'"
     assert one_error_line(error) == message
 
 

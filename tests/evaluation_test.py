@@ -282,3 +282,15 @@ def test_splits_that_are_not_there_are_refused(add_run, monkeypatch):
     monkeypatch.setattr(build, "load_data", lambda _: data)
     with pytest.raises(ValueError, match=r"data set with validation .* Received: add"):
         evaluation.evaluate(add_run, "validation")
+
+
+def test_numbers_that_are_no_sequences_are_evaluated(tmp_path):
+    config = Config(rule="backprop", dataset="teacher", model="two_layer", width=4, epochs=1)
+    training.train(dataclasses.replace(config, batch_size=25), tmp_path / "run")
+    ((place, numbers),) = evaluation.evaluate(tmp_path / "run")
+    assert {path.name for path in place.iterdir()} == {"evaluation.json", "predictions.npz"}
+    arrays = np.load(place / "predictions.npz")
+    errors = (arrays["prediction"] - arrays["target"]) ** 2
+    assert errors.shape == (1000, 1)
+    assert numbers["mean_squared_error"] == pytest.approx(errors.mean())
+    assert numbers["loss"] == pytest.approx(errors.mean())

@@ -266,7 +266,7 @@ def make_network(golden, case):
 
 def make_learner(golden, case):
     network = make_network(golden, case)
-    source = wna_tf.feedback.SOURCES[case.source](**case.fields)
+    source = wna_tf.feedback.get({"name": case.source} | case.fields)
     kernels = network.trainable_variables[::2]
     source = injected(source, kernels, draws_of(golden, case))
     learner = wna_tf.Learner(network, wna_tf.Rule(source, "current", "current"))

@@ -139,7 +139,7 @@ MISTAKES = {
         "--dataset=mnist",
         "one of add, cifar10, .*, kmnist, teacher. Received: dataset='mnist'",
     ),
-    "model": ("--model=resnet", "one of cnn, mlp, rnn, two_layer. Received: 'resnet'"),
+    "model": ("--model=resnet", "one of cnn, mlp, rnn, two_layer. Received: model='resnet'"),
     "activation": ("--activation=relux", "Received: activation='relux'"),
     "loss": ("--loss=mze", "Received: loss='mze'"),
     "diagnostics": (

@@ -80,7 +80,10 @@ def test_a_run_is_trained_with_any(name, tmp_path):
 
 
 FLAGS = {
-    "optimizer": ("--optimizer=adamwx", "be one of adadelta, .*, sgd.* optimizer='adamwx'"),
+    "optimizer": (
+        "--optimizer=adamwx",
+        "an optimizer, one of adadelta, .*, sgd.* optimizer='adamwx'",
+    ),
     "momentum": ("--optimizer=adam --momentum=.9", "rmsprop, sgd, with momentum.* momentum=0.9"),
     "ridge": ("--optimizer=adamw --ridge=.1", "with a ridge term. Received: optimizer='adamw'"),
 }
@@ -118,5 +121,8 @@ def test_choices_are_those_that_are_checked():
     for name, some in build.choices().items():
         for choice in some:
             value = (choice,) if name == "diagnostics" else choice
-            dataset = {"dataset": "teacher"} if choice == "mean_absolute_percentage_error" else {}
-            build.check(Config(**dataset | {name: value}))
+            fitting = {
+                "mean_absolute_percentage_error": {"dataset": "teacher"},
+                "forward": {"rule": "align_zero"},
+            }
+            build.check(Config(**fitting.get(choice, {}) | {name: value}))

@@ -182,6 +182,26 @@ def test_runs_are_chosen_by_their_fields_and_the_page_says_so(tmp_path):
     assert told in "".join(page.text)
 
 
+def test_settings_of_a_feedback_source_are_fields():
+    runs = [
+        make_run("kolen_pollack", 8, 0, 0.5, feedback=["decay=0.01", "shape=round"]),
+        make_run("kolen_pollack", 8, 0, 0.4, feedback=["decay=1e-05", "shape=round"]),
+        make_run("backprop", 8, 0, 0.3, feedback=[]),
+        make_run("readout", 8, 0, 0.2),  # Older than the field.
+    ]
+    assert fields.select(runs, {"feedback": [("decay=0.01",), ("decay=3",)]}) == runs[:1]
+    assert fields.select(runs, {"feedback": [()]}) == runs
+    configs = [run.config for run in fields.complete(runs)]
+    assert not any("feedback" in config for config in configs)
+    assert {config["feedback_decay"] for config in configs} == {None, 0.01, 1e-05}
+    names = ["rule", "feedback_decay"]
+    # The shape is there as the rule is.
+    assert fields.varying(configs) == fields.Varying(names, [], {"feedback_shape": "rule"})
+    (own, other) = [config for config in configs if config["rule"] == "kolen_pollack"]
+    assert fields.varying([own, other]) == fields.Varying(names, ["feedback_decay"], {})
+    assert "validation_accuracy_by_feedback_decay" in study(runs[:2])
+
+
 def test_no_runs_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"Expected a finished run .* Received: {tmp_path}$"):
         reporting.report([], tmp_path)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def make_learner(network, source, learning_rate, **fields):
-    rule = wna_tf.Rule(feedback.SOURCES[source](**fields), "current", "current")
+    rule = wna_tf.Rule(feedback.get({"name": source} | fields), "current", "current")
     learner = wna_tf.Learner(network, rule)
     learner.compile(keras.optimizers.SGD(learning_rate), "mse")
     return learner
@@ -78,7 +78,7 @@ def test_draws(source):
     x, y = rng.normal(size=(30, 35)), rng.normal(size=(30, 35))
     drawn = []
     for _ in range(2):
-        ours, draws = recorded(feedback.SOURCES[source](**fields))
+        ours, draws = recorded(feedback.get({"name": source} | fields))
         network = chain(35, 35, 35, 35, kernel_initializer="glorot_uniform")
         learner = wna_tf.Learner(network, wna_tf.Rule(ours, "current", "current"), seed=3)
         learner.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)

@@ -129,7 +129,7 @@ def test_training_is_that_of_the_oracle(row, name):
     network = build(blocks, input_shape)
     variables = network.trainable_variables
     draws = make_draws(source, blocks, pairs(variables), input_shape, rng)
-    ours = injected(feedback.SOURCES[source](**fields), variables[::2], draws)
+    ours = injected(feedback.get({"name": source} | fields), variables[::2], draws)
     learner = wna_tf.Learner(network, wna_tf.Rule(ours, "current", "current"))
     randomize([*variables, *learner.feedback_weights], rng)
     training = rule_oracle.Training(
@@ -157,7 +157,7 @@ def test_a_step_reads_a_weight_once_before_it_changes(row):
     # TensorFlow's dependency optimization loses the order of a second read and the update, so that
     # a graph takes the new weights for the old ones in some of its steps, and in others not.
     (source, fields), (blocks, input_shape, _) = ROWS[row], CHAINS["dense"]
-    rule = wna_tf.Rule(feedback.SOURCES[source](**fields), "current", "current")
+    rule = wna_tf.Rule(feedback.get({"name": source} | fields), "current", "current")
     learner = wna_tf.Learner(build(blocks, input_shape), rule)
     learner.compile(keras.optimizers.SGD(0.1), "mse")
     batch = tf.zeros((BATCH, *input_shape)), tf.zeros((BATCH, 3))

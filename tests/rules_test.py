@@ -43,7 +43,7 @@ def test_rules_differ_from_each_other():
     )
 
 
-@pytest.mark.parametrize("source", feedback.SOURCES)
+@pytest.mark.parametrize("source", feedback.names())
 def test_any_row_is_a_rule(source):
     rule = rules.Rule(source, "initial", "current")
     assert rule == rules.Rule({"name": source}, "initial", "current")
@@ -91,4 +91,4 @@ def test_malformed_dicts_are_refused(wrong):
 def test_unknown_feedback_is_refused_with_the_known_sources():
     with pytest.raises(ValueError, match=r"^Expected .* Received: feedback='backward'") as error:
         feedback.get("backward")
-    assert all(name in str(error.value) for name in feedback.SOURCES)
+    assert all(name in str(error.value) for name in feedback.names())

@@ -11,10 +11,10 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from wna_tf import files, locks
-from wna_tf.experiments import build, executors, run_directory, sweeps, training
+from wna_tf import files, locks, rules
+from wna_tf.experiments import build, executors, extensions, run_directory, sweeps, training
 from wna_tf.experiments import plan as plans
-from wna_tf.experiments.config import Config
+from wna_tf.experiments.config import Config, Setup
 
 TINY = {"width": 4, "depth": 1, "epochs": 1, "data_limit": 20, "batch_size": 20}
 
@@ -199,14 +199,21 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
         assert [row | drop for row in other.history] == [row | drop for row in run.history]
 
 
-def test_ray_trains_what_this_process_trains(tmp_path):
+def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
+    monkeypatch.setattr(rules._TABLE, "_choices", dict(rules._TABLE._choices))
+    rule = 'wna_tf.Rule("random", "initial", "current")'
+    (tmp_path / "own_rule.py").write_text(f"import wna_tf\nwna_tf.rules.register('own', {rule})\n")
+    setup = Setup(imports=(str(tmp_path / "own_rule.py"),))
+    extensions.load(setup.imports)
+    monkeypatch.delitem(sys.modules, "own_rule")
+    grid = [*make_grid(), Config(**TINY, rule="own")]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     try:
-        there, failures = sweeps.sweep(make_grid(), tmp_path / "ray", executor="ray")
+        there, failures = sweeps.sweep(grid, tmp_path / "ray", executor="ray", setup=setup)
     finally:
         ray.shutdown()
-    here, _ = sweeps.sweep(make_grid(), tmp_path / "local")
+    here, _ = sweeps.sweep(grid, tmp_path / "local")
     assert not failures
     for ours, theirs in zip(here, there, strict=True):
         assert ours.config == theirs.config

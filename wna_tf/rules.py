@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from wna_tf import feedback as feedback_sources
+from wna_tf import serialization
 
 NETWORKS = ("current", "initial")
 OUTPUTS = ("current", "linearized")
@@ -18,7 +19,7 @@ class Rule:
 
     Attributes:
         feedback: `V`, the source of the weights that carry deltas back: a name in
-            `feedback.SOURCES`, or a `Feedback`.
+            `feedback.names()`, or a `Feedback`.
         derivative: `D`, the network at which the derivatives of activations and of every other
             map that is not affine are taken: `"current"` or `"initial"`.
         activity: `p`, the network whose presynaptic activity is read: `"current"` or `"initial"`.
@@ -64,37 +65,42 @@ def _layerwise(**coefficients: Any) -> Rule:
     return Rule(feedback_sources.Layerwise(**coefficients), "current", "current")
 
 
-_RULES = {
-    #                                 feedback  derivative  activity  (error, if not current)
-    "backprop": Rule("current", "current", "current"),
-    "align_zero": Rule("initial", "initial", "initial"),
-    "align_ada": Rule("initial", "initial", "current"),
-    "align_prop": Rule("initial", "current", "current"),
-    "feedback_alignment": Rule("random", "current", "current"),
-    "sign_symmetry": Rule("sign", "current", "current"),
-    "sign_symmetry_fixed_magnitude": Rule("sign_magnitude", "current", "current"),
-    "sign_symmetry_random_magnitude": Rule("sign_redrawn", "current", "current"),
-    "kolen_pollack": Rule("mirrored", "current", "current"),
-    "product_feedback_alignment": Rule("product", "current", "current"),
-    "weight_mirror": Rule("weight_mirror", "current", "current"),
-    "regularized_weight_mirror": _layerwise(decay=0.05, amplification=0.1, noise=True),
-    "regularized_kolen_pollack": _layerwise(decay=5e-4, update_forward=True, mirrored=True),
-    "symmetric_alignment": _layerwise(decay=0.05, symmetry=0.1),
-    "activation_alignment": _layerwise(sparsity=0.05, amplification=0.1),
-    "information_alignment": _layerwise(amplification=0.1, nullity=0.05, decay=0.05),
-    "direct_feedback_alignment": Rule("direct", "current", "current"),
-    "sign_direct_feedback_alignment": Rule("direct_sign", "current", "current"),
-    "direct_random_target_projection": Rule("direct_target", "current", "current"),
-    "direct_kolen_pollack": Rule("direct_kolen_pollack", "current", "current"),
-    "forward_direct_feedback_alignment": Rule("direct_forward", "current", "current"),
-    "readout": Rule("none", "current", "current"),
-    "linearized": Rule("initial", "initial", "initial", "linearized"),
-}
+_TABLE = serialization.Table(
+    "a rule",
+    "rule",
+    {
+        #                                 feedback  derivative  activity  (error, if not current)
+        "backprop": Rule("current", "current", "current"),
+        "align_zero": Rule("initial", "initial", "initial"),
+        "align_ada": Rule("initial", "initial", "current"),
+        "align_prop": Rule("initial", "current", "current"),
+        "feedback_alignment": Rule("random", "current", "current"),
+        "sign_symmetry": Rule("sign", "current", "current"),
+        "sign_symmetry_fixed_magnitude": Rule("sign_magnitude", "current", "current"),
+        "sign_symmetry_random_magnitude": Rule("sign_redrawn", "current", "current"),
+        "kolen_pollack": Rule("mirrored", "current", "current"),
+        "product_feedback_alignment": Rule("product", "current", "current"),
+        "weight_mirror": Rule("weight_mirror", "current", "current"),
+        "regularized_weight_mirror": _layerwise(decay=0.05, amplification=0.1, noise=True),
+        "regularized_kolen_pollack": _layerwise(decay=5e-4, update_forward=True, mirrored=True),
+        "symmetric_alignment": _layerwise(decay=0.05, symmetry=0.1),
+        "activation_alignment": _layerwise(sparsity=0.05, amplification=0.1),
+        "information_alignment": _layerwise(amplification=0.1, nullity=0.05, decay=0.05),
+        "direct_feedback_alignment": Rule("direct", "current", "current"),
+        "sign_direct_feedback_alignment": Rule("direct_sign", "current", "current"),
+        "direct_random_target_projection": Rule("direct_target", "current", "current"),
+        "direct_kolen_pollack": Rule("direct_kolen_pollack", "current", "current"),
+        "forward_direct_feedback_alignment": Rule("direct_forward", "current", "current"),
+        "readout": Rule("none", "current", "current"),
+        "linearized": Rule("initial", "initial", "initial", "linearized"),
+    },
+    key=lambda rule: repr(serialize(rule)),
+)
 
 
 def names() -> tuple[str, ...]:
     """Returns the name of every rule."""
-    return tuple(_RULES)
+    return _TABLE.names()
 
 
 def get(identifier: "str | dict | Rule") -> Rule:
@@ -110,9 +116,28 @@ def get(identifier: "str | dict | Rule") -> Rule:
         return identifier
     if isinstance(identifier, dict):
         return deserialize(identifier)
-    if identifier in names():
-        return _RULES[identifier]
-    raise ValueError(f"Expected a rule, one of {', '.join(_RULES)}. Received: rule={identifier!r}")
+    return _TABLE.get(identifier)
+
+
+def register(name: str, rule: Rule) -> None:
+    """Adds a rule, which has its name from then on as those of the package have theirs.
+
+    ```python
+    wna_tf.rules.register("my_rule", wna_tf.Rule("random", "initial", "current"))
+    ```
+
+    Args:
+        name: Its name: letters, digits, "_", "-" and ".".
+        rule: The rule. A feedback source of one's own is registered before.
+
+    Raises:
+        ValueError: If it is no rule, its feedback source is not registered, or the name is that
+            of another rule.
+    """
+    if not isinstance(rule, Rule):
+        raise ValueError(f"Expected a Rule to register. Received: {rule!r}")
+    feedback_sources.check_registered(rule.feedback)
+    _TABLE.register(name, rule)
 
 
 def serialize(rule: Rule) -> dict:

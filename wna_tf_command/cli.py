@@ -8,8 +8,8 @@ from typing import Any
 
 from absl import flags, logging
 
-from wna_tf import files
-from wna_tf.experiments import build, commands, config, evaluation, executors
+from wna_tf import files, serialization
+from wna_tf.experiments import build, commands, config, evaluation, executors, extensions
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
@@ -24,25 +24,35 @@ flags.DEFINE_string(
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
-CHOICES = build.choices()
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """Returns the name of the flag of a field."""
+    return field.metadata.get("flag", field.name)
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """Returns the help of a field's flag, with the choices that there are by now."""
+    text = field.metadata["help"]
+    if choices := field.metadata.get("choices") or build.choices().get(field.name):
+        text += f": {', '.join(choices)}"
+    return text + "; a comma list makes a grid" * ("grid" in field.metadata)
+
+
 for field in (*FIELDS, *SETUP):
     default: Any = field.default
-    text = field.metadata["help"]
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
-    if choices := field.metadata.get("choices") or CHOICES.get(field.name):
-        text += f": {', '.join(choices)}"
-    if "grid" in field.metadata:
-        text += "; a comma list makes a grid"
     if field.metadata["kind"] is bool:
-        flags.DEFINE_bool(field.name, default, text)
+        flags.DEFINE_bool(flag_of(field), default, help_of(field))
     else:
-        flags.DEFINE_string(field.name, None if default is None else str(default), text)
+        default = None if default is None else str(default)
+        flags.DEFINE_string(flag_of(field), default, help_of(field))
 
 
 def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
     """Returns the values of each field, as the flags say."""
-    texts = {field: FLAGS[field.name].value for field in fields}
+    texts = {field: FLAGS[flag_of(field)].value for field in fields}
     return {
         field.name: [text] if isinstance(text, bool) else config.parse(field, text or "")
         for field, text in texts.items()
@@ -51,6 +61,8 @@ def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
 
 def describe(program: str) -> str:
     """Returns the help: what the program does, its flags and the flagfiles that have a name."""
+    for field in FIELDS:
+        FLAGS[field.name].help = help_of(field)
     _, _, described = FLAGS.module_help(__name__).lstrip().partition("\n")
     named = flags.text_wrap(", ".join(flagfiles.names()), indent="  ")
     return (
@@ -68,12 +80,17 @@ def given() -> dict[str, list]:
 
 def train(directory: pathlib.Path) -> int:
     """Trains the runs of the grid, or lists them, and returns the status of the process."""
-    configs = config.expand(grid(FIELDS))
-    setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
+    configs = build.expand(grid(FIELDS))
     if not FLAGS.dry_run:
-        return commands.train(configs, directory, FLAGS.executor, setup)
-    commands.plan(configs, directory, setup)
+        return commands.train(configs, directory, FLAGS.executor, set_up())
+    commands.plan(configs, directory, set_up())
     return 0
+
+
+def set_up() -> config.Setup:
+    """Returns how runs are trained, in this process or in one of another working directory."""
+    setup = config.Setup(**{name: value for name, (value,) in grid(SETUP).items()})
+    return dataclasses.replace(setup, imports=tuple(map(extensions.absolute, setup.imports)))
 
 
 def execute(directory: pathlib.Path) -> int:
@@ -97,20 +114,24 @@ def run(argv: Sequence[str]) -> None:
     program, *words = argv
     try:
         leftover = FLAGS([program, *flagfiles.expand(words)])[1:]
-        if FLAGS.help:
-            print(describe(pathlib.Path(program).name))
-            return
-        if leftover:
+        if leftover and not FLAGS.help:
             raise ValueError(
                 f"Expected flags alone, as --name=value. Received: {' '.join(leftover)}"
             )
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
         with interruptible(goes_on if FLAGS.mode == "train" else begins):
+            extensions.load(set_up().imports)
+            if FLAGS.help:
+                print(describe(pathlib.Path(program).name))
+                return
             status = execute(files.expand(FLAGS.run_dir))
     except (ValueError, OSError, flags.Error) as error:
         logging.debug("The error in full:", exc_info=True)  # --verbosity=1 shows it.
-        print(" ".join(str(error).split()), file=sys.stderr)
+        message = " ".join(str(error).split())
+        if isinstance(error, serialization.Unknown) and error.is_open:
+            message += f" ({error.noun} of one's own needs --import=FILE)"
+        print(message, file=sys.stderr)
         status = 2
     if status:
         sys.exit(status)

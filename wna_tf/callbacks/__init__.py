@@ -1,7 +1,9 @@
 """Callbacks: what happens beside the training of a run."""
 
+import inspect
 from collections.abc import Sequence
 
+from wna_tf import serialization
 from wna_tf.callbacks.alignment_score import AlignmentScore
 from wna_tf.callbacks.conservation import Conservation
 from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic
@@ -14,7 +16,6 @@ from wna_tf.callbacks.ridge import RidgeUntil
 from wna_tf.callbacks.tensorboard import TensorBoard, check_tensorboard
 
 __all__ = [
-    "DIAGNOSTICS",
     "AlignmentScore",
     "BatchDiagnostic",
     "Conservation",
@@ -28,14 +29,55 @@ __all__ = [
     "TensorBoard",
     "check_diagnostics",
     "check_tensorboard",
+    "get",
+    "names",
+    "register",
 ]
 
-DIAGNOSTICS: dict[str, type[Diagnostic]] = {
-    "alignment_score": AlignmentScore,
-    "conservation": Conservation,
-    "feedback_angle": FeedbackAngle,
-    "linearization_gap": LinearizationGap,
-}
+_TABLE: serialization.Table[type[Diagnostic]] = serialization.Table(
+    "a diagnostic",
+    "diagnostics",
+    {
+        "alignment_score": AlignmentScore,
+        "conservation": Conservation,
+        "feedback_angle": FeedbackAngle,
+        "linearization_gap": LinearizationGap,
+    },
+)
+
+
+def names() -> tuple[str, ...]:
+    """Returns the name of every diagnostic."""
+    return _TABLE.names()
+
+
+def get(name: str) -> type[Diagnostic]:
+    """Returns the class of a diagnostic.
+
+    Raises:
+        ValueError: If the name is unknown; the message lists the names.
+    """
+    return _TABLE.get(name)
+
+
+def register(name: str, diagnostic: type[Diagnostic]) -> None:
+    """Adds a diagnostic, which runs measure with `--diagnostics=NAME`.
+
+    Args:
+        name: Its name: letters, digits, "_", "-" and ".".
+        diagnostic: A class of `Diagnostic`, made without arguments, or of `BatchDiagnostic`, made
+            with a batch to look at.
+
+    Raises:
+        ValueError: If it is none, or has no `columns`, or the name is that of another one.
+    """
+    is_kind = inspect.isclass(diagnostic) and issubclass(diagnostic, Diagnostic)
+    if not is_kind or inspect.isabstract(diagnostic) or not hasattr(diagnostic, "columns"):
+        raise ValueError(
+            "Expected a class of Diagnostic or BatchDiagnostic with its method and its columns. "
+            f"Received: {diagnostic!r}"
+        )
+    _TABLE.register(name, diagnostic)
 
 
 def check_diagnostics(names: Sequence[str]) -> None:
@@ -44,8 +86,9 @@ def check_diagnostics(names: Sequence[str]) -> None:
     Raises:
         ValueError: If one is unknown or there twice; the message lists the names.
     """
-    if not set(names) <= set(DIAGNOSTICS) or len(set(names)) < len(names):
+    for name in names:
+        get(name)
+    if len(set(names)) < len(names):
         raise ValueError(
-            f"Expected diagnostics to be some of {', '.join(DIAGNOSTICS)}. "
-            f"Received: diagnostics={','.join(names)!r}"
+            f"Expected each of the diagnostics once. Received: diagnostics={','.join(names)!r}"
         )

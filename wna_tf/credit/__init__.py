@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow as tf
 
@@ -92,12 +92,15 @@ class Forward(Credit):
         )
 
 
-_CREDITS = {credit.name: credit for credit in (Reverse, Forward)}
+_TABLE: serialization.Table[Any] = serialization.Table(
+    "a way to assign credit", "credit", {credit.name: credit for credit in (Reverse, Forward)}
+)
+Kind = TypeVar("Kind", bound=type[Credit])
 
 
 def names() -> tuple[str, ...]:
     """Returns the name of every way to assign credit."""
-    return tuple(_CREDITS)
+    return _TABLE.names()
 
 
 def get(identifier: "str | dict | Credit") -> Credit:
@@ -109,7 +112,25 @@ def get(identifier: "str | dict | Credit") -> Credit:
     Raises:
         ValueError: If it is none of these; the message lists the names.
     """
-    return serialization.get(identifier, Credit, _CREDITS, "credit", "a way to assign credit")
+    return serialization.get(identifier, Credit, _TABLE, "credit")
+
+
+def register(kind: Kind) -> Kind:
+    """Adds a way to assign credit, which `--credit` takes and files of learners name.
+
+    Args:
+        kind: A frozen dataclass of `Credit` with a `name` and a default for each field. A field
+            that a configuration has too, as `num_tangents`, is the configuration's in a run.
+
+    Returns:
+        The same class, so that it is a decorator.
+
+    Raises:
+        ValueError: If it is none, or the name is that of another one.
+    """
+    serialization.check_kind(kind, Credit)
+    _TABLE.register(kind.name, kind)
+    return kind
 
 
 def serialize(credit: Credit) -> dict:

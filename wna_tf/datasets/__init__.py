@@ -2,6 +2,7 @@
 
 import os
 
+from wna_tf import serialization
 from wna_tf.datasets import (
     add,
     cifar10,
@@ -12,62 +13,101 @@ from wna_tf.datasets import (
     pipeline,
     teacher,
 )
+from wna_tf.datasets.dataset import Dataset, from_arrays
 from wna_tf.datasets.folders import count_files, named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
 from wna_tf.datasets.targets import encode
 
 __all__ = [
     "Data",
+    "Dataset",
     "Examples",
     "Options",
     "Source",
     "Training",
-    "check",
+    "from_arrays",
+    "get",
     "has_classes",
     "load",
     "named_errors",
     "names",
+    "register",
     "shapes",
     "training_size",
 ]
 
-# A data set is a module with `load(options: Options) -> Examples`, `VALIDATION_SIZE`, the number of
-# training examples set aside unless the user says otherwise, `TRAINING_SIZE`, the official number
-# of them, `SHAPES`, those of one input and of one target (both None where files decide), and, if
-# its targets are not classes, `chance_loss`.
-_DATASETS = {
-    "add": add,
-    "cifar10": cifar10,
-    "digits": digits,
-    "image_folder": image_folder,
-    "imagenet": imagenet,
-    "kmnist": kmnist,
-    "teacher": teacher,
-}
-
-
-def names() -> list[str]:
-    """The known data sets, sorted."""
-    return sorted(_DATASETS)
-
-
-def check(name: str) -> None:
-    """Raises a ValueError unless `name` is that of a data set."""
-    if name not in _DATASETS:
-        raise ValueError(
-            f"Expected dataset to be one of {', '.join(names())}. Received: dataset={name!r}"
+# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE`, `SHAPES`
+# and, if its targets are not classes, `chance_loss`.
+_TABLE = serialization.Table(
+    "a data set",
+    "dataset",
+    {
+        name: Dataset(
+            module.load,
+            module.TRAINING_SIZE,
+            module.VALIDATION_SIZE,
+            module.SHAPES,
+            not hasattr(module, "chance_loss"),
         )
+        for name, module in {
+            "add": add,
+            "cifar10": cifar10,
+            "digits": digits,
+            "image_folder": image_folder,
+            "imagenet": imagenet,
+            "kmnist": kmnist,
+            "teacher": teacher,
+        }.items()
+    },
+    key=lambda dataset: (*serialization.origin(dataset.load), dataset.digest),
+)
+
+
+def names() -> tuple[str, ...]:
+    """Returns the name of every data set."""
+    return _TABLE.names()
+
+
+def get(name: str) -> Dataset:
+    """Returns a data set, of which nothing is loaded.
+
+    Raises:
+        ValueError: If the name is unknown; the message lists the names.
+    """
+    return _TABLE.get(name)
+
+
+def register(name: str, dataset: Dataset) -> None:
+    """Adds a data set.
+
+    ```python
+    x, y = np.load("x.npy"), np.load("y.npy")
+    mine = wna_tf.datasets.from_arrays((x[:800], y[:800]), (x[800:], y[800:]))
+    wna_tf.datasets.register("mine", mine)
+    ```
+
+    Args:
+        name: Its name: letters, digits, "_", "-" and ".".
+        dataset: What `from_arrays` returns, or a `Dataset` whose examples are made or read when
+            they are needed.
+
+    Raises:
+        ValueError: If it is none, or the name is that of another one.
+    """
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"Expected a Dataset to register. Received: {dataset!r}")
+    _TABLE.register(name, dataset)
 
 
 def has_classes(name: str) -> bool:
     """Whether the targets of a data set, one of `names()`, are classes."""
-    return not hasattr(_DATASETS[name], "chance_loss")
+    return get(name).has_classes
 
 
 def training_size(
     name: str, data_dir: str | os.PathLike | None = None, validation_size: int | None = None
 ) -> int:
-    """Number of examples to train on, without loading them.
+    """Number of examples to train on, without loading them if it is known.
 
     Args:
         name: One of `names()`.
@@ -76,34 +116,29 @@ def training_size(
         validation_size: As for `load`.
 
     Raises:
-        ValueError: If neither is known.
+        ValueError: If an argument is wrong, or the files of the data set cannot be read.
         FileNotFoundError: If `data_dir` is not a directory.
     """
-    dataset = _DATASETS[name]
-    directory = Options(data_dir=data_dir).data_dir
-    files = 0 if directory is None else count_files(directory / "train")
-    size = files or dataset.TRAINING_SIZE
-    if size is None:
-        raise ValueError(
-            f"Expected data_dir to be the directory of train/. Received: data_dir={directory!r}"
-        )
-    return size - (dataset.VALIDATION_SIZE if validation_size is None else validation_size)
+    dataset = get(name)
+    options = Options(data_dir=data_dir)
+    files = 0 if options.data_dir is None else count_files(options.data_dir / "train")
+    size = files or dataset.training_size or dataset.load(options).training.size
+    return size - (dataset.validation_size if validation_size is None else validation_size)
 
 
 def shapes(
     name: str, image_size: int | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Shapes of one input and of one target, without loading them; None if files decide.
+    """Shapes of one input and of one target, without loading them; None if loading tells.
 
     Args:
         name: One of `names()`.
         image_size: As for `load`.
     """
-    dataset = _DATASETS[name]
-    if dataset is imagenet and image_size:
+    if name == "imagenet" and image_size:
         _, target_shape = imagenet.SHAPES
         return (image_size, image_size, 3), target_shape
-    return dataset.SHAPES
+    return get(name).shapes
 
 
 def load(
@@ -147,8 +182,7 @@ def load(
         FileNotFoundError: If `data_dir` is not a directory, or the data set is neither in it nor
             to be downloaded.
     """
-    check(name)
-    dataset = _DATASETS[name]
+    dataset = get(name)
     options = Options(
         data_dir=data_dir,
         seed=seed,
@@ -156,6 +190,6 @@ def load(
         skip_corrupt=skip_corrupt,
     )
     if validation_size is None:
-        validation_size = dataset.VALIDATION_SIZE
+        validation_size = dataset.validation_size
     data = pipeline.split(dataset.load(options), batch_size, validation_size, data_limit, seed)
     return data if targets is None else encode(data, targets)

@@ -11,7 +11,8 @@ experiments.report(outcome.runs, pathlib.Path("checkpoints/mine"))
 ```
 """
 
-from wna_tf.experiments.config import Config, Setup, expand
+from wna_tf.experiments.build import expand
+from wna_tf.experiments.config import Config, Setup
 from wna_tf.experiments.evaluation import evaluate
 from wna_tf.experiments.reporting import report
 from wna_tf.experiments.run_directory import Run, read_run, read_runs

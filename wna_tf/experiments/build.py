@@ -4,14 +4,17 @@ import dataclasses
 import functools
 import inspect
 import math
-from collections.abc import Sequence
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, losses, models, rules
+from wna_tf import callbacks, credit, datasets, losses, models, rules, serialization
 from wna_tf.datasets import Data, pipeline
-from wna_tf.experiments import optimizers, strategies
+from wna_tf.experiments import config as config_module
+from wna_tf.experiments import optimizers, settings, strategies
 from wna_tf.experiments.config import Config
 from wna_tf.learner import Learner
 
@@ -20,11 +23,12 @@ def choices() -> dict[str, Sequence[str]]:
     """Returns what may be chosen for fields of which `Config` does not know it, by field."""
     return {
         "rule": rules.names(),
+        "credit": credit.names(),
         "dataset": datasets.names(),
         "model": models.names(),
         "optimizer": optimizers.names(),
         "loss": losses.names(),
-        "diagnostics": tuple(callbacks.DIAGNOSTICS),
+        "diagnostics": callbacks.names(),
     }
 
 
@@ -32,14 +36,14 @@ def check(config: Config) -> None:
     """Checks a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the data set, the model, the activation, the loss, the optimizer
-            or a diagnostic is unknown, the loss does not fit the data set, the optimizer has no
-            momentum or ridge term where one is asked for, or the rule is not one for forward
-            credit.
+        ValueError: If the rule, the credit, the data set, the model, the activation, the loss, the
+            optimizer or a diagnostic is unknown, the loss does not fit the data set, the optimizer
+            has no momentum or ridge term where one is asked for, the rule is not one for forward
+            credit, or its feedback source has no such hyper-parameters.
     """
-    _credit(config).check(rules.get(config.rule))
+    _credit(config).check(rule(config))
     models.get(config.model)
-    datasets.check(config.dataset)
+    datasets.get(config.dataset)
     _targets(config)
     optimizers.check(config)
     callbacks.check_diagnostics(config.diagnostics)
@@ -50,6 +54,67 @@ def check(config: Config) -> None:
             "Expected activation to be the name of one in keras.activations. "
             f"Received: activation={config.activation!r}"
         ) from None
+
+
+def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
+    """Returns a configuration for every combination of values.
+
+    A rule whose feedback source does not have a hyper-parameter is there once, not once for each
+    value of it.
+
+    Args:
+        grid: Values by field; the last field varies fastest.
+
+    Raises:
+        ValueError: If a value is wrong, a rule unknown, or a hyper-parameter that of none of them.
+    """
+    configs = config_module.expand(grid)
+    known = {name: _parameters(rules.get(name)) for name in dict.fromkeys(c.rule for c in configs)}
+    names = {name for config in configs for name in settings.split(config.feedback)}
+    if names.difference(*known.values()):
+        raise _unknown(known, configs[0])
+    return list(
+        dict.fromkeys(
+            dataclasses.replace(
+                config,
+                feedback=tuple(
+                    f"{name}={value}"
+                    for name, value in settings.split(config.feedback).items()
+                    if name in known[config.rule]
+                ),
+            )
+            for config in configs
+        )
+    )
+
+
+def rule(config: Config) -> rules.Rule:
+    """Returns the rule of a configuration, with the hyper-parameters that it sets.
+
+    Raises:
+        ValueError: If the rule is unknown, or its feedback source does not have them so.
+    """
+    made = rules.get(config.rule)
+    known, given = _parameters(made), settings.split(config.feedback)
+    if set(given) - set(known):
+        raise _unknown({config.rule: known}, config)
+    values = {name: settings.convert(name, value, known[name]) for name, value in given.items()}
+    return dataclasses.replace(made, feedback=dataclasses.replace(made.feedback, **values))
+
+
+def _parameters(rule: rules.Rule) -> dict[str, type]:
+    """Returns the types of the hyper-parameters of a rule's feedback source, by name."""
+    hints = typing.get_type_hints(type(rule.feedback))
+    names = serialization.field_names(rule.feedback)
+    return {name: hints[name] for name in names if hints[name] in settings.KINDS}
+
+
+def _unknown(known: Mapping[str, Mapping[str, type]], config: Config) -> ValueError:
+    told = "; ".join(f"{rule}: {', '.join(names) or 'none'}" for rule, names in known.items())
+    return ValueError(
+        "Expected hyper-parameters that the feedback source of a rule has "
+        f"({told}). Received: feedback={','.join(config.feedback)!r}"
+    )
 
 
 def count_steps(config: Config) -> int:
@@ -99,8 +164,20 @@ def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> ker
     """
     model = models.get(config.model)
     given = {"input_shape": input_shape, "num_outputs": num_outputs, "num_classes": num_outputs}
-    given |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return model(**{name: given[name] for name in inspect.signature(model).parameters})
+    given |= {name: getattr(config, name) for name in serialization.field_names(config)}
+    taken = inspect.signature(model).parameters
+    missing = [
+        name
+        for name, parameter in taken.items()
+        if name not in given and parameter.default is parameter.empty
+    ]
+    if missing:
+        raise ValueError(
+            "Expected a model whose arguments are input_shape, num_outputs, num_classes and fields "
+            f"of a configuration, or have defaults. Received: {config.model} with the arguments "
+            f"{', '.join(missing)}"
+        )
+    return model(**{name: given[name] for name in taken if name in given})
 
 
 def normalizes(config: Config) -> bool:
@@ -113,7 +190,7 @@ def learner(config: Config, data: Data) -> Learner:
     """Builds the compiled learner of a run."""
     made = Learner(
         network(config, data.input_shape, data.num_outputs),
-        rule=config.rule,
+        rule=rule(config),
         seed=config.seed,
         credit=_credit(config),
     )
@@ -127,9 +204,9 @@ def learner(config: Config, data: Data) -> Learner:
 
 
 def _credit(config: Config) -> credit.Credit:
-    if config.credit == "forward":
-        return credit.Forward(config.num_tangents)
-    return credit.Reverse()
+    made = credit.get(config.credit)
+    taken = {*serialization.field_names(made)} & {*serialization.field_names(config)}
+    return dataclasses.replace(made, **{name: getattr(config, name) for name in taken})
 
 
 def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:

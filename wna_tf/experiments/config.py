@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wna_tf.experiments import settings
+
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 _LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
@@ -27,7 +29,8 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
             `maximum` and `above` (bounds, the last exclusive), `choices`, `lower` (whether a name
             is the same in lower case), `grid` (whether a comma list of values, or of ranges of
             integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
-            empty if the default is), `most` (how many values it may have).
+            empty if the default is), `most` (how many values it may have), `settings` (whether
+            these are settings, see `settings`), `flag` (its flag, if that has another name).
     """
     metadata.setdefault("kind", type(default))
     if metadata["kind"] is int:
@@ -44,10 +47,16 @@ class Config:
     """
 
     rule: str = _option("align_ada", "learning rule", grid=True)
+    feedback: tuple[str, ...] = _option(
+        (),
+        "hyper-parameters of the rule's feedback source, as decay=0.001,0.01",
+        kind=str,
+        many=True,
+        grid=True,
+        settings=True,
+    )
     credit: str = _option(
-        "reverse",
-        "how updates are computed: forward is an estimate without a reverse pass",
-        choices=("reverse", "forward"),
+        "reverse", "how updates are computed: forward is an estimate without a reverse pass"
     )
     num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
     dataset: str = _option("digits", "data set")
@@ -124,6 +133,7 @@ class Config:
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
             parts.append(f"limit{self.data_limit}")
+        parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
         told = {key: value for key, value in self.to_dict().items() if value != default[key]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -154,6 +164,13 @@ class Setup:
     cache_gigabytes: float = _option(
         4.0, "memory for that in each process that trains, in units of 1e9 bytes", above=0
     )
+    imports: tuple[str, ...] = _option(
+        (),
+        "Python files or modules of one's own, which register rules, data sets, models, ...",
+        kind=str,
+        many=True,
+        flag="import",
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -180,7 +197,7 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
     Args:
         field: A field of `Config` or `Setup`.
         text: One value, or a comma list of values if the field takes one, in which 0-4 stands for
-            five integers if it makes a grid; "" is None, or () if the default is.
+            five integers if it makes a grid, or settings; "" is None, or () if the default is.
 
     Returns:
         The field's values: more than one for a grid.
@@ -191,6 +208,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
     is_list = {"many", "grid"} & set(field.metadata)
     if text == "" and field.default in (None, ()):
         return [field.default]
+    if field.metadata.get("settings"):
+        return settings.parse(text)
     try:
         parts = [_span(field, part) for part in (text.split(",") if is_list else [text])]
     except ValueError:
@@ -248,6 +267,8 @@ def _check_fields(choices: Config | Setup) -> None:
                 object.__setattr__(choices, field.name, float(value))
             if field.metadata.get("lower"):
                 object.__setattr__(choices, field.name, value.lower())
+            if field.metadata.get("settings"):
+                object.__setattr__(choices, field.name, settings.canonical(value))
 
 
 def _describe(field: dataclasses.Field) -> str:

@@ -56,7 +56,8 @@ def evaluate(
     beside it, in a directory named after it with `_evaluation`. Both have `evaluation.json`: the
     numbers, and what they depend on. Classes have the scores of each (`classes.md`), the confusion
     matrix (`confusion.csv`, `.png` and `.svg`) and `predictions.csv` (`.npz` for many classes),
-    sequences the error of each time step (`errors.csv`, `.png` and `.svg`) and `predictions.npz`.
+    sequences the error of each time step (`errors.csv`, `.png` and `.svg`), these and other numbers
+    `predictions.npz`.
     Where outputs are not finite, there are neither scores nor predictions.
 
     Args:
@@ -87,11 +88,13 @@ def evaluate(
                 f"Received: {directory} alone"
             )
         config = dataclasses.replace(Config(), **given)
+        training.check(config)
         place = _place(directory.with_name(f"{directory.name}_evaluation"), config, split)
         return [_evaluate(directory, saved_model.read(directory), config, split, place)]
     planned = []
     for run in run_directory.finished_runs(directory):
         config = _override(training.read_config(run), given)
+        training.check(config)
         planned.append((run, config, _place(run / "evaluation", config, split)))
     evaluations = []
     for run, config, place in planned:
@@ -194,7 +197,6 @@ def _serve(run: pathlib.Path) -> Served:
 def _evaluate(
     model: pathlib.Path, served: Served, config: Config, split: str, place: pathlib.Path
 ) -> Evaluation:
-    training.check(config)
     data = build.load_data(config)
     batches = getattr(data, split)
     if batches is None:
@@ -221,7 +223,7 @@ def _evaluate(
     with files.replacing(place) as beside:
         beside.mkdir()
         if not numbers["not_finite"]:
-            write = _write_classes if data.num_classes else _write_sequences
+            write = _write_classes if data.num_classes else _write_numbers
             title = f"{_name(model)}\n{config.dataset}, {split}"
             numbers |= write(beside, targets, outputs, data, title)
         files.write_json(beside / RESULT, numbers)
@@ -284,22 +286,24 @@ def _write_classes(
     }
 
 
-def _write_sequences(
+def _write_numbers(
     directory: pathlib.Path, targets: np.ndarray, outputs: np.ndarray, data: Data, title: str
 ) -> dict[str, Any]:
-    """Writes the files about sequences [batch, time, outputs], and returns numbers."""
-    errors = np.mean((outputs - targets) ** 2, (0, 2))
-    guess = np.mean((targets - targets.mean()) ** 2, (0, 2))
-    files.write_csv(
-        directory / "errors.csv",
-        ["step", "mean squared error", "of guessing the mean"],
-        zip(range(len(errors)), errors, guess, strict=True),
-    )
-    paths = [directory / f"errors.{form}" for form in ("png", "svg")]
-    classification.error_figure(errors, guess, title, paths)
+    """Writes the files about numbers [batch, ..., outputs], and returns numbers."""
+    squares = (outputs - targets) ** 2
+    if squares.ndim == 3:  # Sequences [batch, time, outputs].
+        errors = np.mean(squares, (0, 2))
+        guess = np.mean((targets - targets.mean()) ** 2, (0, 2))
+        files.write_csv(
+            directory / "errors.csv",
+            ["step", "mean squared error", "of guessing the mean"],
+            zip(range(len(errors)), errors, guess, strict=True),
+        )
+        paths = [directory / f"errors.{form}" for form in ("png", "svg")]
+        classification.error_figure(errors, guess, title, paths)
     np.savez_compressed(directory / "predictions.npz", target=targets, prediction=outputs)
     return {
-        "mean_squared_error": float(errors.mean()),
+        "mean_squared_error": float(np.mean(squares)),
         "chance": data.chance,
     }
 

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from wna_tf import serialization
+
 Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any]]]
 """`executor(function, items)` yields `(item, function(item))` in the order of completion.
 
@@ -61,12 +63,14 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
             ray.shutdown()
 
 
-_EXECUTORS: dict[str, Executor] = {"local": local, "ray": on_ray}
+_TABLE: serialization.Table[Executor] = serialization.Table(
+    "an executor", "executor", {"local": local, "ray": on_ray}, is_open=False
+)
 
 
 def names() -> tuple[str, ...]:
     """Returns the name of every executor."""
-    return tuple(_EXECUTORS)
+    return _TABLE.names()
 
 
 def get(name: str) -> Executor:
@@ -75,13 +79,10 @@ def get(name: str) -> Executor:
     Raises:
         ValueError: If the name is unknown, or the package that it needs is not installed.
     """
-    if name not in _EXECUTORS:
-        raise ValueError(
-            f"Expected executor to be one of {', '.join(_EXECUTORS)}. Received: executor={name!r}"
-        )
+    executor = _TABLE.get(name)
     if name != "local" and importlib.util.find_spec(name) is None:
         raise ValueError(
             f"Expected the package {name} for executor={name!r}: pip install {name}. "
             "Received: it is not installed"
         )
-    return _EXECUTORS[name]
+    return executor

@@ -8,6 +8,7 @@ import keras
 from wna_tf.experiments import run_directory
 from wna_tf.learner import Learner
 from wna_tf.saved_model import check_own, first_line
+from wna_tf.serialization import Unknown
 
 SAVED_MODEL = "saved_model"
 
@@ -21,13 +22,16 @@ def load(directory: pathlib.Path) -> Learner:
         directory: A run.
 
     Raises:
-        ValueError: If the file is damaged, or holds code or something else than a learner.
+        ValueError: If the file is damaged, or holds code or something else than a learner, or its
+            feedback source is not registered.
     """
     path = directory / run_directory.MODEL
     try:
         with zipfile.ZipFile(path):  # Keras would say of a damaged file that it is not there.
             pass
         model = keras.models.load_model(path, safe_mode=True)
+    except Unknown:  # What it names is to be registered before.
+        raise
     except Exception as error:  # Of every kind: ZIP's, HDF5's, JSON's, Keras's own.
         raise ValueError(
             "Expected a learner in Keras's format, whole and without code of its own. "

@@ -4,6 +4,7 @@ import inspect
 
 import keras
 
+from wna_tf import serialization
 from wna_tf.experiments.config import Config
 from wna_tf.learner import Learner
 
@@ -17,28 +18,34 @@ def _parameters(made: type) -> dict[str, inspect.Parameter]:
 
 
 # Base classes, and those that are made of other optimizers, have no learning rate of their own.
-_OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
-    name.lower(): value
-    for name, value in sorted(vars(keras.optimizers).items())
-    if inspect.isclass(value) and "learning_rate" in _parameters(value)
-}
+_TABLE: serialization.Table[type[keras.optimizers.Optimizer]] = serialization.Table(
+    "an optimizer",
+    "optimizer",
+    {
+        name.lower(): value
+        for name, value in sorted(vars(keras.optimizers).items())
+        if inspect.isclass(value) and "learning_rate" in _parameters(value)
+    },
+    is_open=False,
+)
 
 
 def names() -> tuple[str, ...]:
     """Returns the name of every optimizer."""
-    return tuple(_OPTIMIZERS)
+    return _TABLE.names()
 
 
 def _with_momentum() -> list[str]:
-    return [name for name, made in _OPTIMIZERS.items() if "momentum" in _parameters(made)]
+    return [name for name in names() if "momentum" in _parameters(_TABLE.get(name))]
 
 
 def _with_ridge() -> list[str]:
     """The optimizers whose weight decay can be a ridge term, since it is not theirs already."""
     return [
         name
-        for name, made in _OPTIMIZERS.items()
-        if name not in _KEEP_WEIGHTS and _parameters(made)["weight_decay"].default is None
+        for name in names()
+        if name not in _KEEP_WEIGHTS
+        and _parameters(_TABLE.get(name))["weight_decay"].default is None
     ]
 
 
@@ -48,11 +55,7 @@ def check(config: Config) -> None:
     Raises:
         ValueError: If it is unknown, or has no momentum or ridge term where one is asked for.
     """
-    if config.optimizer not in _OPTIMIZERS:
-        raise ValueError(
-            f"Expected optimizer to be one of {', '.join(_OPTIMIZERS)}. "
-            f"Received: optimizer={config.optimizer!r}"
-        )
+    _TABLE.get(config.optimizer)
     if config.momentum and config.optimizer not in _with_momentum():
         raise ValueError(
             f"Expected optimizer to be one of {', '.join(_with_momentum())}, with momentum. "
@@ -73,7 +76,7 @@ def make(config: Config, learner: Learner) -> keras.optimizers.Optimizer:
         options["momentum"] = config.momentum
     if config.ridge:
         options["weight_decay"] = config.ridge
-    optimizer = _OPTIMIZERS[config.optimizer](config.learning_rate, **options)
+    optimizer = _TABLE.get(config.optimizer)(config.learning_rate, **options)
     if config.ridge:
         last = {id(step.kernel) for step in learner.program.last_affine_maps}
         others = [some for some in learner.trainable_variables if id(some) not in last]

@@ -75,10 +75,11 @@ def describe(configs: Sequence[Config], directory: pathlib.Path, setup: Setup = 
         FileNotFoundError: If images are to be counted that are not there.
     """
     lines = ["| run | state | steps | time | memory |", "|---|---|---|---|---|"]
+    for config in configs:
+        training.check(config, setup)
     machine = costs.measure_machine()
     total, seconds = 0, 0.0
     for config in configs:
-        training.check(config, setup)
         steps, state = build.count_steps(config), run_directory.state(directory / config.name)
         cells = ["?", "?"]
         if estimate := costs.estimate(config, machine):

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wna_tf import caching, files, locks, rules
-from wna_tf.experiments import build, executors, plan, run_directory, strategies, training
+from wna_tf.experiments import (
+    build,
+    executors,
+    extensions,
+    plan,
+    run_directory,
+    strategies,
+    training,
+)
 from wna_tf.experiments.config import Config, Setup
 
 _SETUP = Setup()
@@ -126,6 +134,7 @@ def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> s
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
     try:
+        extensions.load(setup.imports)  # A worker of Ray has imported nothing yet.
         training.train(config, directory / config.name, setup)
     except locks.Busy:
         return BUSY

@@ -70,7 +70,7 @@ def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
     """Returns the diagnostics of a run, which leave its training as it is."""
     made = []
     for name in config.diagnostics:
-        diagnostic = callbacks.DIAGNOSTICS[name]
+        diagnostic = callbacks.get(name)
         batch = ()
         if issubclass(diagnostic, callbacks.BatchDiagnostic):
             # One of the training batches would move the order of the others.
@@ -180,7 +180,7 @@ def _summarize(rows: Sequence[dict[str, float]], test: dict[str, float]) -> dict
     Diagnostics keep their names: they have no best.
     """
     values = {}
-    columns = {column for kind in callbacks.DIAGNOSTICS.values() for column in kind.columns}
+    columns = {column for name in callbacks.names() for column in callbacks.get(name).columns}
     for key in dict.fromkeys(key for row in rows for key in row if key not in ("epoch", "seconds")):
         numbers = [row[key] for row in rows if key in row]
         if key.split("/")[0] in columns:

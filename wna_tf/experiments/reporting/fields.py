@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from wna_tf.experiments import run_directory
+from wna_tf.experiments import run_directory, settings
 from wna_tf.experiments.config import Config
 
 # Names of axes, with units.
@@ -26,6 +26,7 @@ SEED = "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
 _SILENT = {SEED, "data_dir", "diagnostics"}
 _DEFAULTS = Config().to_dict()
+_SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
 
 def text(value: Any) -> str:
@@ -72,15 +73,21 @@ def select(
     """
     if unknown := sorted(set(given) - set(_DEFAULTS)):
         raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
-    wanted = {name: list(map(_plain, values)) for name, values in given.items()}
     return [
         run
         for run in runs
         if all(
-            _plain(run.config.get(name, _DEFAULTS[name])) in values
-            for name, values in wanted.items()
+            _has(name, run.config.get(name, _DEFAULTS[name]), values)
+            for name, values in given.items()
         )
     ]
+
+
+def _has(name: str, value: Any, wanted: Sequence[Any]) -> bool:
+    """Returns whether a field has one of the values wanted, or settings with all of one's."""
+    if name == _SETTINGS:
+        return any(set(some) <= set(value) for some in wanted)
+    return _plain(value) in map(_plain, wanted)
 
 
 def describe(given: Mapping[str, Sequence[Any]]) -> str:
@@ -95,15 +102,18 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
     """Returns runs in a fixed order, whose configurations all have the same fields.
 
     A field that a run lacks, which is older than the field, has its default. A run on all
-    training examples has their number for its limit, if others have one. Lists become text.
+    training examples has their number for its limit, if others have one. Lists become text, and
+    each setting of a feedback source a field.
     """
+    runs = [dataclasses.replace(run, config=_open_settings(run.config)) for run in runs]
+    defaults = {name: value for name, value in _DEFAULTS.items() if name != _SETTINGS}
     names = dict.fromkeys(name for run in runs for name in run.config)
     is_limited = any(run.config.get("data_limit") is not None for run in runs)
     known = [run.result.get("examples", {}).get("train") for run in runs]
     sizes = [size for size in known if size is not None]
 
     def config(run: run_directory.Run) -> dict[str, Any]:
-        values = {name: run.config.get(name, _DEFAULTS.get(name)) for name in [*_DEFAULTS, *names]}
+        values = {name: run.config.get(name, defaults.get(name)) for name in [*defaults, *names]}
         if is_limited and values["data_limit"] is None:
             own = run.result.get("examples", {})  # A run that failed does not say.
             values["data_limit"] = own.get("train", max(sizes, default=None))
@@ -117,6 +127,13 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
         ]
 
     return sorted((dataclasses.replace(run, config=config(run)) for run in runs), key=rank)
+
+
+def _open_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration in which each setting of the feedback source is a field."""
+    split = settings.split(config.get(_SETTINGS, ()))
+    own = {f"{_SETTINGS}_{name}": settings.plain(value) for name, value in split.items()}
+    return {name: value for name, value in config.items() if name != _SETTINGS} | own
 
 
 def _plain(value: Any) -> Any:
