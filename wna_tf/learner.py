@@ -20,6 +20,7 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
 from wna_tf.own_weights import OwnWeights
+from wna_tf.steps import Steps
 
 
 class Step(NamedTuple):
@@ -104,7 +105,10 @@ class Learner(keras.Model):
         self.rule = rules.get(rule)
         self.credit = credits.get(credit)
         self.credit.check(self.rule)
-        self.seed = seed
+        # Not the learner's own, as what follows: a seed is no weight.
+        self._seed = types.SimpleNamespace(
+            value=seed, variable=keras.Variable(seed, dtype="int64", trainable=False, name="seed")
+        )
         self._number = next(_numbers)
         self.network = network
         self._program = trace(network)
@@ -126,6 +130,27 @@ class Learner(keras.Model):
         # A tuple: what is added to a list would become a part of checkpoints.
         self.observers: tuple[Observer, ...] = ()
         self.built = True
+
+    @property
+    def seed(self) -> int:
+        """Seed of random feedback weights, and of forward credit."""
+        return self._seed.value
+
+    def begin_anew(self, network: keras.Model, seed: int) -> None:
+        """Sets all weights to what they would be if another network was wrapped now.
+
+        What was compiled and traced stays, so that a training of other values costs its steps
+        alone. Optimizer and metrics are as they were.
+
+        Args:
+            network: A network of the same architecture, whose variables are copied.
+            seed: Seed of random feedback weights, and of forward credit.
+        """
+        for variable, other in zip(self.network.variables, network.variables, strict=True):
+            variable.assign(other)
+        self._seed.value = seed
+        self._seed.variable.assign(seed)
+        self._own.begin_anew(seed)
 
     @property
     def trained(self) -> tuple[int, ...]:
@@ -328,9 +353,29 @@ class Learner(keras.Model):
         finally:
             self._added = None
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what trains: `train_function`, and `training_steps`; Keras calls it."""
+        if force or self.train_function is None:
+            self.training_steps = Steps(self, self.train_step, until_infinite=True)
+        super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes what evaluates: `test_function`, and `test_steps`; Keras calls it."""
+        if force or self.test_function is None:
+            self.test_steps = Steps(self, self.test_step)
+        super().make_test_function(force)
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
         return replicas.with_axis(super().test_step(data))
+
+    def build_metrics(self, batches: Any) -> None:
+        """Builds metrics by the shapes of a batch, where replicas cannot do it within a step.
+
+        Args:
+            batches: A data set that the strategy distributes.
+        """
+        self._maybe_symbolic_build([(0, 0, iter(batches))])
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
@@ -377,7 +422,9 @@ class Learner(keras.Model):
         """Returns a seed [2] of its own for every step and replica, the same when resumed."""
         context = tf.distribute.get_replica_context()
         step = tf.constant(0, "int64") if self.optimizer is None else self.optimizer.iterations
-        seed = tf.stack([tf.constant(self.seed, "int64"), tf.cast(step, "int64")])
+        # A variable: the graph of a step is the same for every seed.
+        own = tf.convert_to_tensor(self._seed.variable)
+        seed = tf.stack([own, tf.cast(step, "int64")])
         replica = context.replica_id_in_sync_group if context else 0
         return tf.random.experimental.stateless_fold_in(seed, replica, alg="philox")
 

@@ -17,6 +17,8 @@ class Divergence(keras.callbacks.Callback):
         found: The `"epoch"` (from 1) and `"step"` (from 1, over all epochs) of that loss, or None.
     """
 
+    looks_at_logs_alone = True  # See `resume.fit`: that of the step is the last one.
+
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.found: dict[str, int] | None = None
         self._line = ""

@@ -19,6 +19,8 @@ class Progress(keras.callbacks.Callback):
         every: Seconds from one line of a file to the next; it waits for a step to end.
     """
 
+    looks_at_logs_alone = True  # See `resume.fit`.
+
     def __init__(self, every: float = _EVERY) -> None:
         super().__init__()
         self._every = every

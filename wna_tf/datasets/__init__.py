@@ -24,6 +24,7 @@ __all__ = [
     "Training",
     "check",
     "has_classes",
+    "is_generated",
     "load",
     "named_errors",
     "names",
@@ -33,8 +34,9 @@ __all__ = [
 
 # A data set is a module with `load(options: Options) -> Examples`, `VALIDATION_SIZE`, the number of
 # training examples set aside unless the user says otherwise, `TRAINING_SIZE`, the official number
-# of them, `SHAPES`, those of one input and of one target (both None where files decide), and, if
-# its targets are not classes, `chance_loss`.
+# of them, `SHAPES`, those of one input and of one target (both None where files decide),
+# `IS_GENERATED`, if the seed makes its examples, and, if its targets are not classes,
+# `chance_loss`.
 _DATASETS = {
     "add": add,
     "cifar10": cifar10,
@@ -62,6 +64,11 @@ def check(name: str) -> None:
 def has_classes(name: str) -> bool:
     """Whether the targets of a data set, one of `names()`, are classes."""
     return not hasattr(_DATASETS[name], "chance_loss")
+
+
+def is_generated(name: str) -> bool:
+    """Whether the seed makes the examples of a data set, one of `names()`, not their order alone."""
+    return hasattr(_DATASETS[name], "IS_GENERATED")
 
 
 def training_size(

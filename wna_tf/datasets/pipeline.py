@@ -125,7 +125,7 @@ class Options:
         image_size: int | None = None,
         skip_corrupt: bool = False,
     ) -> None:
-        _check_integer("seed", seed, 0, 2**32 - 1)
+        _check_seed(seed)
         if image_size is not None:
             _check_integer("image_size", image_size, 1, 2**14)
         if not isinstance(skip_corrupt, bool):
@@ -216,6 +216,16 @@ class Data:
         _check_integer("step", step, 0, 2**62)
         return self.training.batches_from(step)
 
+    def shuffled_by(self, seed: int) -> "Data":
+        """Returns the same examples, with order and augmentation of another seed.
+
+        Raises:
+            ValueError: If the seed is not an integer or out of range.
+        """
+        _check_seed(seed)
+        training = dataclasses.replace(self.training, seed=seed)
+        return dataclasses.replace(self, training=training, train=training.passes())
+
     def fetched_from(self, source: Source) -> "Data":
         """Returns the training batches of the same orders, from the first on, of another source."""
         training = dataclasses.replace(self.training, source=source)
@@ -257,7 +267,7 @@ def split(
         ValueError: If an argument is not an integer or out of range.
     """
     training, validation, test = examples.training, examples.validation, examples.test
-    _check_integer("seed", seed, 0, 2**32 - 1)
+    _check_seed(seed)
     _check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
     _check_integer("batch_size", batch_size, 1, remaining)
@@ -367,6 +377,10 @@ def _fetch(source: Source, batches: tf.data.Dataset) -> tf.data.Dataset:
     # Workers share each batch: there are no files among the inputs to share instead.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _check_seed(seed: int) -> None:
+    _check_integer("seed", seed, 0, 2**32 - 1)
 
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:

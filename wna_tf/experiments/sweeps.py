@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from wna_tf import caching, files, locks, rules
-from wna_tf.experiments import build, executors, plan, run_directory, strategies, training
+from wna_tf.experiments import executors, plan, reuse, run_directory, strategies, training
 from wna_tf.experiments.config import Config, Setup
 
 _SETUP = Setup()
@@ -105,9 +105,9 @@ def _try(configs: Sequence[Config], setup: Setup) -> None:
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
     for config in dict.fromkeys(tried):
-        data, learner = build.prepare(config, setup.strategy)
-        if setup.cache_frozen:
-            caching.choose(learner, data, setup.cache_gigabytes)
+        with reuse.lent(config, setup.strategy) as (data, learner):
+            if setup.cache_frozen:
+                caching.choose(learner, data, setup.cache_gigabytes)
 
 
 BUSY = "busy"
