@@ -136,7 +136,11 @@ def child(case: str, seeds: int) -> None:
 
 def measure(case: str, seeds: int) -> Iterator[dict[str, Any]]:
     """Yields the rows of a case: one for each stage."""
-    command = [sys.executable, "-c", f"from benchmarks import sweeps; sweeps.child({case!r}, {seeds})"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from benchmarks import sweeps; sweeps.child({case!r}, {seeds})",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr)

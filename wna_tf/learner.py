@@ -370,12 +370,25 @@ class Learner(keras.Model):
         return replicas.with_axis(super().test_step(data))
 
     def build_metrics(self, batches: Any) -> None:
-        """Builds metrics by the shapes of a batch, where replicas cannot do it within a step.
+        """Makes the variables of metrics, by the shapes of batches.
+
+        A step would make them too, but TensorFlow writes its graph twice then, and replicas cannot.
 
         Args:
             batches: A data set that the strategy distributes.
         """
-        self._maybe_symbolic_build([(0, 0, iter(batches))])
+        self._maybe_symbolic_build((0, 0, iter(some)) for some in [batches])
+        if self._has_built_metrics:
+            return
+
+        def zeros(like: Any) -> tf.Tensor:
+            return tf.zeros([1 if size is None else size for size in like.shape], like.dtype)
+
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(batches.element_spec)
+        y_pred = self._program.pack([zeros(output) for output in self.network.outputs])
+        self.compute_metrics(None, keras.tree.map_structure(zeros, y), y_pred)
+        self.reset_metrics()
+        self._has_built_metrics = True
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""

@@ -59,7 +59,7 @@ class OwnWeights:
             make(
                 f"initial_weight_{index}",
                 variable.shape,
-                lambda _, some=variable: lambda *_, **__: tf.convert_to_tensor(some.value),
+                functools.partial(_copy, variable),
                 variable.dtype,
             )
             for index, variable in enumerate(variables)
@@ -136,6 +136,11 @@ class OwnWeights:
             )
         for key, variable in variables.items():
             variable.assign(store[key])
+
+
+def _copy(variable: keras.Variable, seed: int) -> Callable[..., tf.Tensor]:
+    del seed
+    return lambda *_, **__: tf.convert_to_tensor(variable.value)
 
 
 def _reseed(initializer: Any, index: int, seed: int) -> keras.initializers.Initializer:

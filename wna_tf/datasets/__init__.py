@@ -67,7 +67,7 @@ def has_classes(name: str) -> bool:
 
 
 def is_generated(name: str) -> bool:
-    """Whether the seed makes the examples of a data set, one of `names()`, not their order alone."""
+    """Whether the seed makes the examples of a data set, one of `names()`, beside their order."""
     return hasattr(_DATASETS[name], "IS_GENERATED")
 
 

@@ -1,8 +1,7 @@
 """Training that may be killed at any moment: the same call continues it, with the same bits."""
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -226,10 +225,12 @@ class _Saver(keras.callbacks.Callback):
 
     def _gather_parts(self) -> list[tf.Tensor]:
         """Returns the values of variables that differ between replicas, [replicas, ...] each."""
+        variables = [
+            some for group in self._variables().values() for some in group if _differs(some)
+        ]
+        if not variables:
+            return []
         if self._graph is None:  # Written once: TensorFlow writes one for every gathering.
-            variables = [
-                some for group in self._variables().values() for some in group if _differs(some)
-            ]
 
             def gather() -> list[tf.Tensor]:
                 parts = self._strategy.run(

@@ -67,8 +67,8 @@ def forget() -> None:
 def _key(config: Config, strategy: str, data: Data) -> Hashable:
     default = Config()
     others = {name: getattr(default, name) for name in _VALUES}
-    batches = (data.train, data.validation, data.test)
-    shapes = tuple(some and some.element_spec for some in batches)
+    # Those of other batches are open.
+    shapes = (data.training.known_size, data.test.element_spec)
     return dataclasses.replace(config, **others), strategies.get(strategy), shapes
 
 
