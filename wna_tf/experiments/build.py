@@ -134,8 +134,7 @@ def _credit(config: Config) -> credit.Credit:
 
 
 def begin(config: Config) -> None:
-    """Sets what is one for the process as a run begins with it: seeds, precision, determinism."""
-    keras.utils.set_random_seed(config.seed)
+    """Sets what is one for the process as a run needs it: precision and determinism."""
     keras.config.set_floatx("float64" if config.precision == "float64" else "float32")
     keras.config.set_dtype_policy(config.precision)
     if not config.jit_compile:  # Keras does without XLA where operations must be deterministic.
@@ -155,6 +154,7 @@ def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
     """
     check(config)
     keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
+    keras.utils.set_random_seed(config.seed)
     begin(config)
     devices = strategies.get(strategy)
     data = load_data(config)

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import random
 from collections.abc import Hashable, Iterator
 
-import keras
+import numpy as np
 
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, optimizers, strategies
@@ -51,10 +52,10 @@ def lent(config: Config, strategy: str = "single") -> Iterator[tuple[Data, Learn
     if learner is None:
         data, learner = build.prepare(config, strategy)
     else:
+        _seed(config.seed)
         with strategies.get(strategy).scope():
             _set_anew(learner, config, data)
-    # What draws from here on does so as in a run alone.
-    keras.utils.set_random_seed(config.seed)
+    _seed(config.seed)  # What draws from here on does so as in a run alone.
     yield data, learner
     _kept[key] = learner
 
@@ -62,6 +63,16 @@ def lent(config: Config, strategy: str = "single") -> Iterator[tuple[Data, Learn
 def forget() -> None:
     """Leaves the memory of the last learner to others."""
     _kept.clear()
+
+
+def _seed(seed: int) -> None:
+    """Seeds what networks draw from.
+
+    Not TensorFlow, which would throw away all that it has compiled: Keras draws by seeds of its
+    own, which come from Python's.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _key(config: Config, strategy: str, data: Data) -> Hashable:
