@@ -377,8 +377,10 @@ class Learner(keras.Model):
         Args:
             batches: A data set that the strategy distributes.
         """
-        self._maybe_symbolic_build((0, 0, iter(some)) for some in [batches])
         if self._has_built_metrics:
+            return
+        if self._is_distributed():
+            self._build_metrics_of_replicas(next(iter(batches)))
             return
 
         def zeros(like: Any) -> tf.Tensor:
@@ -392,17 +394,23 @@ class Learner(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
-        with self.distribute_strategy.scope():
-            is_distributed = tf.distribute.has_strategy()
-        if self._has_built_metrics or not is_distributed:
+        if self._has_built_metrics or not self._is_distributed():
             return  # Keras would draw a batch for nothing.
         if iterator is not None:
-            # Keras takes the mean of the replicas' parts, which may differ in size.
             *_, batches = next(iter(iterator))
-            local = self.distribute_strategy.experimental_local_results
-            data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
-        super()._maybe_symbolic_build(data_batch=data_batch)
+            data_batch = next(batches)
+        self._build_metrics_of_replicas(data_batch)
+
+    def _build_metrics_of_replicas(self, batch: Any) -> None:
+        # Keras takes the mean of the replicas' parts, which may differ in size.
+        local = self.distribute_strategy.experimental_local_results
+        part = keras.tree.map_structure(lambda value: local(value)[0], batch)
+        super()._maybe_symbolic_build(data_batch=part)
         self._has_built_metrics = True
+
+    def _is_distributed(self) -> bool:
+        with self.distribute_strategy.scope():
+            return tf.distribute.has_strategy()
 
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""
