@@ -212,8 +212,6 @@ def train(directory, moment=None):
                 kill()
 
     class Deadly(wna_tf.callbacks.Progress):
-        looks_at_logs_alone = False
-
         def on_train_batch_end(self, batch, logs=None):
             if int(self.model.optimizer.iterations) == moment:
                 kill()

@@ -40,16 +40,21 @@ class Steps:
         if model.jit_compile:
             take_one = tf.function(take_one, autograph=False, jit_compile=True)
 
-        @tf.function(autograph=False, reduce_retracing=True)
+        def take_next(batches: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            logs = take_one(batches.get_next())
+            names[:] = logs
+            row = tf.stack([tf.cast(value, "float64") for value in logs.values()])
+            return row, until_infinite & ~tf.math.is_finite(logs["loss"])
+
         def take(batches: Any, count: tf.Tensor) -> tf.Tensor:
+            if strategy.num_replicas_in_sync > 1:  # Workers would wait for each other in a loop.
+                return take_next(batches)[0][tf.newaxis]
+
             def goes_on(index: tf.Tensor, is_over: tf.Tensor, _: Any) -> tf.Tensor:
                 return (index < count) & ~is_over
 
             def body(index: tf.Tensor, _: tf.Tensor, table: tf.TensorArray) -> tuple:
-                logs = take_one(batches.get_next())
-                names[:] = logs
-                row = tf.stack([tf.cast(value, "float64") for value in logs.values()])
-                is_over = until_infinite & ~tf.math.is_finite(logs["loss"])
+                row, is_over = take_next(batches)
                 return index + 1, is_over, table.write(index, row)
 
             table = tf.TensorArray("float64", size=0, dynamic_size=True)
@@ -57,7 +62,8 @@ class Steps:
             *_, table = tf.while_loop(goes_on, body, first, parallel_iterations=1)
             return table.stack()
 
-        self._take, self._names = take, names
+        self._take = tf.function(take, autograph=False, reduce_retracing=True)
+        self._names = names
         self._at_a_time = 1
 
     def take(self, batches: Iterator, at_most: int) -> list[Logs]:

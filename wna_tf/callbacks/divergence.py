@@ -5,6 +5,7 @@ import math
 import keras
 
 from wna_tf import rules
+from wna_tf.callbacks.logs import looks_at_logs_alone
 
 
 class Divergence(keras.callbacks.Callback):
@@ -17,8 +18,6 @@ class Divergence(keras.callbacks.Callback):
         found: The `"epoch"` (from 1) and `"step"` (from 1, over all epochs) of that loss, or None.
     """
 
-    looks_at_logs_alone = True  # See `resume.fit`: that of the step is the last one.
-
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.found: dict[str, int] | None = None
         self._line = ""
@@ -26,6 +25,7 @@ class Divergence(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch + 1
 
+    @looks_at_logs_alone
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._look("loss", logs)
 

@@ -6,6 +6,8 @@ import time
 
 import keras
 
+from wna_tf.callbacks.logs import looks_at_logs_alone
+
 _EVERY = 30.0  # Seconds: with steps of half a minute there is a line a minute still.
 
 
@@ -18,8 +20,6 @@ class Progress(keras.callbacks.Callback):
     Args:
         every: Seconds from one line of a file to the next; it waits for a step to end.
     """
-
-    looks_at_logs_alone = True  # See `resume.fit`.
 
     def __init__(self, every: float = _EVERY) -> None:
         super().__init__()
@@ -37,6 +37,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch, self._step = epoch, 0
 
+    @looks_at_logs_alone
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._trained += 1
         self._step = batch + 1

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from wna_tf.callbacks.logs import may_hear_late
 from wna_tf.datasets import Data
 from wna_tf.experiments import environment, strategies
 from wna_tf.experiments.checkpoints import Checkpoint, Checkpoints
@@ -35,8 +36,8 @@ def fit(
 
     Small steps are taken some at a time, which ends at a checkpoint and with a loss that is not
     finite: a callback hears of a batch when those behind it were trained on already. That is so if
-    all callbacks that hear of training batches say that they may, by an attribute
-    `looks_at_logs_alone` that is True; or else each step waits for them.
+    all methods that hear of training batches are marked by `callbacks.logs.looks_at_logs_alone`; or
+    else each step waits for them.
 
     The same bits need the environment of the checkpoint (see `environment.describe`): a line of the
     log tells where it differs.
@@ -83,7 +84,7 @@ def fit(
     )
     learner.build_metrics(batches)
     validation = None if data.validation is None else Evaluation(learner, data.validation)
-    at_a_time = data.steps if all(map(_looks_at_logs_alone, callbacks)) else 1
+    at_a_time = data.steps if all(map(may_hear_late, callbacks)) else 1
     learner.stop_training = False
     learner.make_train_function()
     told.on_train_begin()
@@ -107,15 +108,6 @@ def fit(
     # Where Keras puts averages in the place of weights: checkpoints are from before that.
     learner.optimizer.finalize_variable_values(learner.trainable_variables)
     told.on_train_end(logs)
-
-
-def _looks_at_logs_alone(callback: keras.callbacks.Callback) -> bool:
-    """Returns whether a callback may be told of a batch when others behind it were trained on."""
-    kind, default = type(callback), keras.callbacks.Callback
-    moments = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
-    return getattr(callback, "looks_at_logs_alone", False) or all(
-        getattr(kind, moment) is getattr(default, moment) for moment in moments
-    )
 
 
 class _Saver(keras.callbacks.Callback):
