@@ -37,8 +37,8 @@ __all__ = [
     "training_size",
 ]
 
-# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE`, `SHAPES`,
-# if its targets are not classes, `chance_loss`, and `IS_GENERATED`, if the seed makes its examples.
+# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE` and
+# `SHAPES`; `chance_loss`, if its targets are not classes; `IS_GENERATED`, if a seed makes them.
 _TABLE = serialization.Table(
     "a data set",
     "dataset",
