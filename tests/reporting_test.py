@@ -268,7 +268,12 @@ def test_seeds_alone_make_a_point_a_rule():
 
 
 def test_the_best_learning_rate_diverges_least():
-    scores = {(8, 1.0): (0.5, 0.6), (8, 2.0): (0.9, None), (16, 1.0): (0.2, 0.2), (16, 2.0): (0.3,)}
+    scores = {
+        (8, 1.0): (0.5, 0.6),
+        (8, 2.0): (0.9, None),
+        (16, 1.0): (0.2, 0.2),
+        (16, 2.0): (0.3, 0.3),
+    }
     runs = [
         make_run("readout", width, seed, score, learning_rate=rate)
         for (width, rate), values in scores.items()

@@ -23,6 +23,11 @@ flags.DEFINE_string(
     "run_dir", "checkpoints/runs", "directory of runs, or a run to evaluate or export"
 )
 flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
+flags.DEFINE_list(
+    "choose",
+    [],
+    "fields whose best values on validation examples the first seed chooses for others",
+)
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
 
 
@@ -82,8 +87,8 @@ def train(directory: pathlib.Path) -> int:
     """Trains the runs of the grid, or lists them, and returns the status of the process."""
     configs = build.expand(grid(FIELDS))
     if not FLAGS.dry_run:
-        return commands.train(configs, directory, FLAGS.executor, set_up())
-    commands.plan(configs, directory, set_up())
+        return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
+    commands.plan(configs, directory, set_up(), FLAGS.choose)
     return 0
 
 

@@ -5,12 +5,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wna_tf.experiments import evaluation, export, reporting, run_directory, strategies, sweeps
-from wna_tf.experiments import plan as plans
+from wna_tf.experiments import choosing, evaluation, export, reporting, run_directory, strategies
 from wna_tf.experiments.config import Config, Setup
 
 
-def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, setup: Setup) -> int:
+def train(
+    configs: Sequence[Config],
+    directory: pathlib.Path,
+    executor: str,
+    setup: Setup,
+    choose: Sequence[str] = (),
+) -> int:
     """Trains a grid, and reports it.
 
     Args:
@@ -18,19 +23,20 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
         directory: Directory of the runs.
         executor: Where they are trained, see `executors.names`.
         setup: How each is trained.
+        choose: Fields whose best values are chosen with the first seed, see `choosing`.
 
     Returns:
         The status of the process: 1 if a run failed, else 0.
 
     Raises:
-        ValueError: If something else is in the place of the report, or as of `sweeps.sweep`:
+        ValueError: If something else is in the place of the report, or as of `choosing.sweep`:
             nothing is trained then.
         OSError: If the report cannot be written, or another run in the directory is damaged.
     """
     reporting.check_own(directory)
     devices = strategies.get(setup.strategy)
     with strategies.chief_alone_prints(devices):
-        runs, failures = sweeps.sweep(configs, directory, executor, setup)
+        runs, failures = choosing.sweep(configs, directory, executor, setup, choose)
         if strategies.is_chief(devices) and any(directory.glob(f"*/{run_directory.RESULT}")):
             try:
                 report(directory, {})
@@ -44,9 +50,11 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
     return int(bool(failures))
 
 
-def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup) -> None:
+def plan(
+    configs: Sequence[Config], directory: pathlib.Path, setup: Setup, choose: Sequence[str] = ()
+) -> None:
     """Lists a grid, and trains nothing."""
-    print(plans.describe(configs, directory, setup))
+    print(choosing.describe(configs, directory, setup, choose))
 
 
 def report(directory: pathlib.Path, given: Mapping[str, list[Any]]) -> None:

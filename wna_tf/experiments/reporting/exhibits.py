@@ -59,7 +59,8 @@ def study(runs: Sequence[run_directory.Run], varying: fields.Varying) -> Iterato
 def best(runs: Sequence[run_directory.Run], names: Sequence[str]) -> list[run_directory.Run]:
     """Returns the runs at the best learning rate of every combination of the other fields.
 
-    Rates at which fewer seeds diverge are better, then those with the better mean result.
+    Rates of more seeds are better, as one seed may have chosen the rate of all, then those at which
+    fewer seeds diverge, then those with the better mean result.
 
     Args:
         runs: Finished runs.
@@ -67,10 +68,10 @@ def best(runs: Sequence[run_directory.Run], names: Sequence[str]) -> list[run_di
     """
     others = [name for name in names if name != RATE]
     sign = 1 if measures.main(runs[0]).endswith("accuracy") else -1
-    scores: dict[tuple, dict[float, tuple[float, float]]] = collections.defaultdict(dict)
+    scores: dict[tuple, dict[float, tuple[float, ...]]] = collections.defaultdict(dict)
     for (*other, rate), cell in summarize(_results(runs, names), [*others, RATE]).items():
         mean = sign * cell.mean if cell.count else -math.inf
-        scores[tuple(other)][rate] = (-cell.diverged, mean)
+        scores[tuple(other)][rate] = (cell.count + cell.diverged, -cell.diverged, mean)
     rates = {other: max(by_rate, key=by_rate.__getitem__) for other, by_rate in scores.items()}
     return [
         run for run in runs if run.config[RATE] == rates[tuple(run.config[name] for name in others)]
