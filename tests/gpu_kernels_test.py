@@ -20,6 +20,12 @@ import wna_tf
 from tests.helpers import precision
 
 DIRECT = tuple(name for name in wna_tf.rules.names() if "direct" in name)
+FAST = (
+    "kolen_pollack",
+    "weight_mirror",
+    "information_alignment",
+    "forward_direct_feedback_alignment",
+)
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 # What has no kernel anywhere, as it is no operation.
 STRUCTURE = {"Placeholder", "_Arg", "_Retval"}
@@ -118,14 +124,14 @@ def cases():
     ):
         if network is rnn and rule in DIRECT:
             continue  # It has an output for each step.
-        is_fast = (network is mlp and policy == "float32") or (
-            rule == "align_ada" and policy == "mixed_float16"
+        is_fast = policy == "mixed_float16" and (
+            rule == "align_ada" or (network is mlp and rule in FAST)
         )
         marks = () if is_fast else pytest.mark.slow
         yield pytest.param(network, policy, rule, marks=marks)
 
 
-@pytest.mark.parametrize(("network", "policy", "rule"), cases())
+@pytest.mark.parametrize(("network", "policy", "rule"), list(cases()))
 def test_nothing_of_a_step_is_left_to_the_processor(network, policy, rule):
     assert kernels_of("Conv2D"), "this TensorFlow has no kernels for GPUs"
     for function in steps(network, rule, policy):

@@ -89,6 +89,22 @@ def test_updates_agree_with_those_of_double_precision(network, rule):
         assert error < tolerance
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_linearized_network_evaluates_as_it_trains_where_layers_cast_on_their_own(policy):
+    def network():
+        normalized = keras.layers.LayerNormalization()(inputs := keras.Input((5,)))
+        return keras.Model(inputs, keras.layers.Dense(3)(normalized))
+
+    learner = make_learner(network, "linearized", policy)
+    rng = np.random.default_rng(0)
+    for variable in learner.trainable_variables:
+        variable.assign_add(rng.normal(size=variable.shape))
+    x, y = rng.normal(size=(7, 5)).astype("float32"), rng.normal(size=(7, 3))
+    trained = learner.evaluate_networks(tf.constant(x)).outputs("linearized")[0]
+    np.testing.assert_allclose(learner(x), trained, rtol=0.02, atol=0.02)
+    assert np.isfinite(learner.test_on_batch(x, y))
+
+
 @pytest.mark.parametrize("network", [dense, convolutional, recurrent])
 @pytest.mark.parametrize("rule", ["align_zero", "align_ada", "align_prop", "backprop"])
 def test_in_double_precision_rules_begin_as_a_tape(network, rule):

@@ -4,12 +4,13 @@ None of it has a public way. tests/internals_test.py tells what a new version ha
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend import AutocastScope
 from tensorflow.python.eager import forwardprop
 from tensorflow.python.ops.resource_variable_ops import ResourceVariable
 
@@ -45,6 +46,16 @@ def mask_of(output: tf.Tensor) -> tf.Tensor | None:
 def set_mask(output: tf.Tensor, mask: tf.Tensor) -> None:
     """Attaches a mask to an output, for Keras's layers, losses and metrics to see."""
     output._keras_mask = mask
+
+
+def values_of(variables: Iterable[keras.Variable]) -> list[tf.Tensor]:
+    """Returns values of variables in their own dtype, in the call of a layer too.
+
+    There Keras casts what is read to the dtype that the layer computes in, but for variables whose
+    layer has asked it not to, and nothing public tells which those are.
+    """
+    with AutocastScope(None):
+        return [tf.convert_to_tensor(variable.value) for variable in variables]
 
 
 def draw_dropout(cell: keras.layers.Layer, ones: tf.Tensor, rate: float) -> list[tf.Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import replicas
+from wna_tf import internals, replicas
 from wna_tf.feedback import Context, Feedback, Moment, Owned
 from wna_tf.feedback.source import reseed
 from wna_tf.graph.forward_pass import Weights
@@ -89,12 +89,10 @@ class OwnWeights:
 
     def values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
-        current = {key: tf.convert_to_tensor(v.value) for key, v in self._program.variables.items()}
-        initial = current | {
-            key: tf.convert_to_tensor(variable.value)
-            for key, variable in zip(self.trained, self.initial, strict=True)
-        }
-        return current, initial
+        variables = self._program.variables
+        current = dict(zip(variables, internals.values_of(variables.values()), strict=True))
+        initial = zip(self.trained, internals.values_of(self.initial), strict=True)
+        return current, current | dict(initial)
 
     def owned(self) -> tuple[Owned, ...]:
         """Returns the feedback weights, by the maps that they serve, in the network's order."""
