@@ -1,6 +1,7 @@
 """Killed trainings: the same bits as ones that nobody interrupted."""
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -199,7 +200,7 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def train(directory, moment=None):
+def train(rule, directory, moment=None):
     """Trains a run; kills the process in a batch, or before it has replaced a file."""
     replacing = files.replacing
 
@@ -220,16 +221,25 @@ def train(directory, moment=None):
         files.replacing = deadly
         wna_tf.callbacks.Progress = Deadly
         Deadly.__name__ = "Progress"  # A checkpoint tells by the names whether callbacks are its.
-    training.train(CONFIG, directory, Setup(checkpoint_every=2))
+    training.train(dataclasses.replace(CONFIG, rule=rule), directory, Setup(checkpoint_every=2))
 
 
-def test_killed_in_a_batch_in_a_write_and_at_the_end(tmp_path):
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "kolen_pollack",
+        # Their feedback weights have momentum of their own, and are found by noise.
+        pytest.param("regularized_weight_mirror", marks=pytest.mark.slow),
+        pytest.param("forward_direct_feedback_alignment", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_in_a_batch_in_a_write_and_at_the_end(rule, tmp_path):
     # Processes that are forked after the import of TensorFlow and before its first operation.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["wna_tf.experiments.training"])
 
     def run(*args):
-        process = context.Process(target=train, args=args)
+        process = context.Process(target=train, args=(rule, *args))
         process.start()
         process.join()
         return process.exitcode

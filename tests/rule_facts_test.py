@@ -121,6 +121,59 @@ def test_a_weight_mirror_shows_the_weights():
     assert distances(values(learner.feedback_weights), multiples).max() < 0.15
 
 
+def projections(x):
+    x = layers.MultiHeadAttention(2, 3)(x, x)
+    x = layers.EinsumDense("abc,bd->adc", (2, 4), bias_axes="d")(x)
+    return layers.EinsumDense("abc,cbd->abd", (2, 3))(x)
+
+
+def filters(x):
+    x = layers.Conv2D(3, 2)(layers.Reshape((3, 4, 1))(x))
+    return layers.DepthwiseConv2D(2, depth_multiplier=2)(x)
+
+
+def loops(x):
+    x = wna_tf.layers.Recurrent(3, activation="linear")(x)
+    return layers.SimpleRNN(3, activation="linear", return_sequences=True)(x)
+
+
+def gates(x):
+    return layers.GRU(2, return_sequences=True)(layers.LSTM(3, return_sequences=True)(x))
+
+
+# The feedback weights stand in for multiples of the weights: 2 by the choice of decay.
+MIRRORS = {
+    "weight_mirror": ({"rate": 0.04, "decay": 0.5, "noise": 0.7}, lambda step: 2),
+    "layerwise": (
+        {"decay": 0.25, "amplification": 1.0, "noise": True},
+        lambda step: 2 * step.gain**2,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        projections,
+        loops,
+        *(pytest.param(some, marks=pytest.mark.slow) for some in (filters, gates)),
+    ],
+)
+@pytest.mark.parametrize("source", MIRRORS)
+def test_noise_shows_kernels_of_every_form(source, body):
+    inputs = keras.Input((3, 4))
+    network = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(body(inputs))))
+    rng = np.random.default_rng(0)
+    randomize(network.trainable_variables, rng, 0.1)
+    fields, multiple = MIRRORS[source]
+    learner = make_learner(network, source, 0.04, **fields)
+    x = np.tile(rng.normal(size=(96, 3, 4)), (200, 1, 1))
+    # There is no error, in the weights' last bits either: loops would send it round and round.
+    learner.fit(x, np.zeros((len(x), 2)), 96, sample_weight=np.zeros(len(x)), verbose=0)
+    shown = [multiple(step) * step.kernel.numpy() for step in learner.program.affine_maps]
+    assert distances(values(learner.feedback_weights), shown).max() < 0.15
+
+
 def test_symmetric_alignment_descends_its_own_term_to_the_weights():
     network = chain(6, 5, 4, 3, activation="tanh")
     rng = np.random.default_rng(0)

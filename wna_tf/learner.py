@@ -339,6 +339,11 @@ class Learner(keras.Model):
             if update is not None
         ]
         pairs += step.learned
+        if not pairs:
+            raise ValueError(
+                "Expected trainable weights that the rule updates. Received: "
+                f"{len(self.trainable_variables)} trainable weights, of which it updates none"
+            )
         updates = step.context.once_read([update for update, _ in pairs])
         self.optimizer.apply_gradients(
             [(update, variable) for update, (_, variable) in zip(updates, pairs, strict=True)]

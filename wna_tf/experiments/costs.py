@@ -183,13 +183,11 @@ def _read_block(program: Program, step: Affine) -> Block:
             "Expected a network whose sizes are known, but for the batch. "
             f"Received: {shape} of {step.name!r}"
         )
-    size = math.prod(step.kernel.shape)
-    fan_in = size // step.kernel.shape[-1] if step.is_product else step.fan_in
-    units, is_recurrence = size // fan_in, isinstance(step, Recurrence)
+    units, is_recurrence = step.units, isinstance(step, Recurrence)
     following = _following(program, step)
     return Block(
         sizes[0] if is_recurrence else math.prod(sizes) // units,
-        fan_in,
+        math.prod(step.kernel.shape) // units,
         units,
         is_hidden=is_recurrence or bool(following),
         normalizes=any(isinstance(local, Normalization) for local in following),

@@ -103,7 +103,7 @@ class Layerwise(Random):
         if self.nullity:
             sent = tape.gradient(q, x, output_gradients=p)
             term += self.nullity * tf.add_n([tf.reduce_sum(tf.square(part)) for part in sent])
-        answers = tf.maximum(tf.size(p) / tf.shape(p)[-1], 1)
+        answers = tf.maximum(tf.size(p) / step.units, 1)
         return term / tf.cast(answers, term.dtype)
 
     def descend(

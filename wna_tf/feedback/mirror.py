@@ -90,7 +90,7 @@ class WeightMirror(Random):
         if activation is not None:
             (answer,) = activation.evaluate([rearranged], []).outputs
         answer = tape.gradient(rearranged, product, output_gradients=answer)
-        answers = tf.size(product) / tf.shape(product)[-1]
+        answers = tf.size(product) / step.units
         hebbian = step.transpose_kernel(noise, kernel, answer)
         unit = (step.gain * self.noise) ** 2
         return hebbian / (unit * tf.cast(tf.maximum(answers, 1), hebbian.dtype))

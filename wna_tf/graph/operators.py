@@ -165,6 +165,12 @@ class Affine(Map):
     original: "Affine | None" = None
 
     @property
+    def units(self) -> int:
+        """Output units that the kernel makes at each of its places, as of an image or sequence."""
+        size, last = math.prod(self.kernel.shape), self.kernel.shape[-1]
+        return last if self.is_product else size // self.fan_in
+
+    @property
     def gain(self) -> float:
         """What the parameterization multiplies products by: 1 / sqrt(fan_in) (NTK), or 1."""
         return 1 / (math.sqrt(self.fan_in) * self.magnitude)
