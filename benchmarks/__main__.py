@@ -31,6 +31,7 @@ BENCHMARKS = {
     "fresh": ("fresh", "--widths", "8", "64"),
     "pipeline": ("pipeline",),
     "scaling": ("scaling",),
+    "sweeps": ("sweeps",),
 }
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.resume_test import bits
+from tests.run_files import bits
 from wna_tf import callbacks
 from wna_tf.experiments import config, run_directory, training
 from wna_tf.experiments.config import Setup

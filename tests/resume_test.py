@@ -1,7 +1,6 @@
 """Killed trainings: the same bits as ones that nobody interrupted."""
 
 import contextlib
-import io
 import multiprocessing
 import os
 import random
@@ -10,9 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ import tensorflow as tf
 
 import wna_tf
 from tests.conftest import ROOT
+from tests.run_files import bits
 from wna_tf import files
 from wna_tf.datasets import pipeline
 from wna_tf.experiments import config, environment, resume, run_directory, training
@@ -223,29 +221,6 @@ def train(directory, moment=None):
         wna_tf.callbacks.Progress = Deadly
         Deadly.__name__ = "Progress"  # A checkpoint tells by the names whether callbacks are its.
     training.train(CONFIG, directory, Setup(checkpoint_every=2))
-
-
-def bits(run):
-    """Everything of a run directory that must be the same."""
-    with zipfile.ZipFile(run / run_directory.MODEL) as archive:
-        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
-    arrays = {}
-    file.visititems(
-        lambda name, item: (
-            arrays.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
-        )
-    )
-    drop = {"seconds": None}
-    rows = [row | drop for row in run_directory.read_history(run / run_directory.HISTORY)]
-    seconds = [row["seconds"] for row in run_directory.read_history(run / run_directory.HISTORY)]
-    assert sorted(seconds) == seconds
-    assert {path.name for path in run.iterdir()} == {
-        run_directory.CONFIG,
-        run_directory.HISTORY,
-        run_directory.MODEL,
-        run_directory.RESULT,
-    }
-    return arrays, rows, files.read_json(run / run_directory.RESULT) | drop
 
 
 def test_killed_in_a_batch_in_a_write_and_at_the_end(tmp_path):

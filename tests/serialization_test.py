@@ -41,8 +41,8 @@ def test_names_are_words_of_the_command_line(name):
     assert "a" not in models.names()
 
 
-def kernel(self, step, current, initial, weights):
-    return current
+def kernel(self, step, moment):
+    return moment.kernel(step)
 
 
 def make_source(name="mine", module="lab", **members):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.resume_test import bits
+from tests.run_files import bits
 
 FLAGS = [
     "--rule=kolen_pollack",

@@ -22,6 +22,7 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
 from wna_tf.own_weights import OwnWeights
+from wna_tf.steps import Steps
 
 
 class Step(NamedTuple):
@@ -110,7 +111,10 @@ class Learner(keras.Model):
         self.rule = rules.get(rule)
         self.credit = credits.get(credit)
         self.credit.check(self.rule)
-        self.seed = seed
+        # Not the learner's own, as what follows: a seed is no weight.
+        self._seed = types.SimpleNamespace(
+            value=seed, variable=keras.Variable(seed, dtype="int64", trainable=False, name="seed")
+        )
         self._number = next(_numbers)
         self.network = network
         self._program = trace(network)
@@ -134,9 +138,35 @@ class Learner(keras.Model):
         self.built = True
 
     @property
+    def seed(self) -> int:
+        """Seed of random feedback weights, and of forward credit."""
+        return self._seed.value
+
+    def begin_anew(self, network: keras.Model, seed: int) -> None:
+        """Sets all weights to what they would be if another network was wrapped now.
+
+        What was compiled and traced stays, so that a training of other values costs its steps
+        alone. Optimizer and metrics are as they were.
+
+        Args:
+            network: A network of the same architecture, whose variables are copied.
+            seed: Seed of random feedback weights, and of forward credit.
+        """
+        for variable, other in zip(self.network.variables, network.variables, strict=True):
+            variable.assign(other)
+        self._seed.value = seed
+        self._seed.variable.assign(seed)
+        self._own.begin_anew(seed)
+
+    @property
     def trained(self) -> tuple[int, ...]:
         """The `id` of every variable that the learner trains, in the order of `initial_weights`."""
         return self._own.trained
+
+    @property
+    def optimized_variables(self) -> list[keras.Variable]:
+        """What the optimizer changes: `trainable_variables`, and feedback weights that learn."""
+        return [*self.trainable_variables, *self._own.learned]
 
     @property
     def program(self) -> Program:
@@ -173,7 +203,8 @@ class Learner(keras.Model):
             initial=initial,
             owned=self._own.owned(),
             step=step,
-            seed=tf.stack([tf.constant(self.seed, "int64"), step]),
+            # A variable: the graph of a step is the same for every seed.
+            seed=tf.stack([tf.convert_to_tensor(self._seed.variable), step]),
         )
 
     def _add_own_weight(self, name: str, shape: Any, initializer: Any, dtype: str) -> Any:
@@ -238,7 +269,7 @@ class Learner(keras.Model):
         self._has_built_metrics = False
         if self.optimizer is not None and not self.optimizer.built:
             # Keras would build it for the variables of the first step, which may not be all.
-            self.optimizer.build([*self.trainable_variables, *self._own.learned])
+            self.optimizer.build(self.optimized_variables)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
@@ -353,23 +384,64 @@ class Learner(keras.Model):
         finally:
             self._added = None
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes what trains: `train_function`, and `training_steps`; Keras calls it."""
+        if force or self.train_function is None:
+            self.training_steps = Steps(self, self.train_step, until_infinite=True)
+        super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Makes what evaluates: `test_function`, and `test_steps`; Keras calls it."""
+        if force or self.test_function is None:
+            self.test_steps = Steps(self, self.test_step)
+        super().make_test_function(force)
+
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Evaluates one batch; Keras calls it."""
         return replicas.with_axis(super().test_step(data))
 
+    def build_metrics(self, batches: Any) -> None:
+        """Makes the variables of metrics, by the shapes of batches.
+
+        A step would make them too, but TensorFlow writes its graph twice then, and replicas cannot.
+
+        Args:
+            batches: A data set that the strategy distributes.
+        """
+        if self._has_built_metrics:
+            return
+        if self._is_distributed():
+            self._build_metrics_of_replicas(next(iter(batches)))
+            return
+
+        def zeros(like: Any) -> tf.Tensor:
+            return tf.zeros([1 if size is None else size for size in like.shape], like.dtype)
+
+        _, y, _ = keras.utils.unpack_x_y_sample_weight(batches.element_spec)
+        y_pred = self._program.pack([zeros(output) for output in self.network.outputs])
+        self.compute_metrics(None, keras.tree.map_structure(zeros, y), y_pred)
+        self.reset_metrics()
+        self._has_built_metrics = True
+
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Builds metrics by the shapes of a batch; Keras calls it."""
-        with self.distribute_strategy.scope():
-            is_distributed = tf.distribute.has_strategy()
-        if self._has_built_metrics or not is_distributed:
+        if self._has_built_metrics or not self._is_distributed():
             return  # Keras would draw a batch for nothing.
         if iterator is not None:
-            # Keras takes the mean of the replicas' parts, which may differ in size.
             *_, batches = next(iter(iterator))
-            local = self.distribute_strategy.experimental_local_results
-            data_batch = keras.tree.map_structure(lambda part: local(part)[0], next(batches))
-        super()._maybe_symbolic_build(data_batch=data_batch)
+            data_batch = next(batches)
+        self._build_metrics_of_replicas(data_batch)
+
+    def _build_metrics_of_replicas(self, batch: Any) -> None:
+        # Keras takes the mean of the replicas' parts, which may differ in size.
+        local = self.distribute_strategy.experimental_local_results
+        part = keras.tree.map_structure(lambda value: local(value)[0], batch)
+        super()._maybe_symbolic_build(data_batch=part)
         self._has_built_metrics = True
+
+    def _is_distributed(self) -> bool:
+        with self.distribute_strategy.scope():
+            return tf.distribute.has_strategy()
 
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""

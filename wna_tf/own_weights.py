@@ -1,5 +1,6 @@
 """The weights that a learner keeps beside its network: initial and feedback weights."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -47,13 +48,21 @@ class OwnWeights:
     ):
         self._program = program
         self._source = feedback
+        # How each of them begins, as an initializer for a seed.
+        self._begin: list[tuple[keras.Variable, Callable[[int], Any]]] = []
+
+        def make(name: str, shape: Any, begin: Callable[[int], Any], dtype: str) -> keras.Variable:
+            made = add(name, shape, begin(seed), dtype)
+            self._begin.append((made, begin))
+            return made
+
         variables = _choose_trained(network, trained)
         self.trained = tuple(id(variable) for variable in variables)
         self.initial = [
-            add(
+            make(
                 f"initial_weight_{index}",
                 variable.shape,
-                lambda *_, value=variable.value, **__: tf.convert_to_tensor(value),
+                functools.partial(_copy, variable),
                 variable.dtype,
             )
             for index, variable in enumerate(variables)
@@ -61,10 +70,10 @@ class OwnWeights:
         self._served = tuple(feedback.weights(program))
         # Seeds, names and files have the index among all: other weights may be trained next time.
         self._feedback = {
-            index: add(
+            index: make(
                 f"feedback_weight_{index}",
                 some.shape,
-                reseed(some.initializer, seed, index),
+                functools.partial(_reseed, some.initializer, index),
                 some.maps[0].kernel.dtype,
             )
             for index, some in enumerate(self._served)
@@ -72,6 +81,11 @@ class OwnWeights:
         }
         self.feedback = list(self._feedback.values())
         self.learned = [v for index, v in self._feedback.items() if self._served[index].learned]
+
+    def begin_anew(self, seed: int) -> None:
+        """Sets all of them to what they would be if the network, as it is, was wrapped now."""
+        for variable, begin in self._begin:
+            variable.assign(begin(seed)(variable.shape, dtype=variable.dtype))
 
     def values(self) -> tuple[Weights, Weights]:
         """Returns the current and the initial weights, by the `id` of the variable."""
@@ -128,6 +142,15 @@ class OwnWeights:
             )
         for key, variable in variables.items():
             variable.assign(store[key])
+
+
+def _copy(variable: keras.Variable, seed: int) -> Callable[..., tf.Tensor]:
+    del seed
+    return lambda *_, **__: tf.convert_to_tensor(variable.value)
+
+
+def _reseed(initializer: Any, index: int, seed: int) -> keras.initializers.Initializer:
+    return reseed(initializer, seed, index)
 
 
 def _choose_trained(

@@ -53,3 +53,11 @@ def with_axis(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
     return logs
+
+
+def mean_of_logs(strategy: tf.distribute.Strategy, logs: dict[str, Any]) -> dict[str, tf.Tensor]:
+    """Returns what replicas made of `with_axis`, averaged over them."""
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return {name: strategy.reduce("MEAN", value, axis=0) for name, value in logs.items()}
+    local = strategy.experimental_local_results
+    return {name: tf.reduce_mean(tf.stack(local(value)), 0) for name, value in logs.items()}

@@ -5,6 +5,7 @@ import math
 import keras
 
 from wna_tf import rules
+from wna_tf.callbacks.logs import looks_at_logs_alone
 
 
 class Divergence(keras.callbacks.Callback):
@@ -24,6 +25,7 @@ class Divergence(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch = epoch + 1
 
+    @looks_at_logs_alone
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._look("loss", logs)
 

@@ -6,6 +6,8 @@ import time
 
 import keras
 
+from wna_tf.callbacks.logs import looks_at_logs_alone
+
 _EVERY = 30.0  # Seconds: with steps of half a minute there is a line a minute still.
 
 
@@ -35,6 +37,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._epoch, self._step = epoch, 0
 
+    @looks_at_logs_alone
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._trained += 1
         self._step = batch + 1

@@ -28,6 +28,7 @@ __all__ = [
     "from_arrays",
     "get",
     "has_classes",
+    "is_generated",
     "load",
     "named_errors",
     "names",
@@ -36,8 +37,8 @@ __all__ = [
     "training_size",
 ]
 
-# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE`, `SHAPES`
-# and, if its targets are not classes, `chance_loss`.
+# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE` and
+# `SHAPES`; `chance_loss`, if its targets are not classes; `IS_GENERATED`, if a seed makes them.
 _TABLE = serialization.Table(
     "a data set",
     "dataset",
@@ -48,6 +49,7 @@ _TABLE = serialization.Table(
             module.VALIDATION_SIZE,
             module.SHAPES,
             not hasattr(module, "chance_loss"),
+            hasattr(module, "IS_GENERATED"),
         )
         for name, module in {
             "add": add,
@@ -102,6 +104,11 @@ def register(name: str, dataset: Dataset) -> None:
 def has_classes(name: str) -> bool:
     """Whether the targets of a data set, one of `names()`, are classes."""
     return get(name).has_classes
+
+
+def is_generated(name: str) -> bool:
+    """Whether the seed makes the examples of a data set, one of `names()`, beside their order."""
+    return get(name).is_generated
 
 
 def training_size(

@@ -8,6 +8,7 @@ from wna_tf.datasets import pipeline
 TRAINING_SIZE = 300
 TEST_SIZE = 100
 VALIDATION_SIZE = 0
+IS_GENERATED = True
 LENGTH = 100
 SHAPES = ((LENGTH, 1), (LENGTH, 1))
 BIAS = 0.5

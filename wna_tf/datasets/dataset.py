@@ -24,6 +24,7 @@ class Dataset:
             that a plan tells no cost.
         has_classes: Whether the targets are classes: a number for each, the largest one for that
             of the example. Otherwise the examples have a `chance_loss`.
+        is_generated: Whether the seed of a run makes the examples, beside their order.
         digest: Of what is in memory, which tells it from another data set in memory.
     """
 
@@ -32,6 +33,7 @@ class Dataset:
     validation_size: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     has_classes: bool = True
+    is_generated: bool = True
     digest: str = ""
 
 
@@ -89,7 +91,8 @@ def from_arrays(
         validation_size,
         (x.shape[1:], (num_classes,) if num_classes else y.shape[1:]),
         has_classes,
-        _digest(arrays),
+        is_generated=False,
+        digest=_digest(arrays),
     )
 
 

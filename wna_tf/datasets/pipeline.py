@@ -1,6 +1,7 @@
 """From examples to batches: one split, one shuffle and one batching for every data set."""
 
 import dataclasses
+import functools
 import math
 import numbers
 import os
@@ -55,6 +56,11 @@ class Training:
         """Number of batches in an epoch."""
         return math.ceil(len(self.positions) / self.batch_size)
 
+    @property
+    def known_size(self) -> int | None:
+        """The size of every batch; None if the last of an epoch has another."""
+        return None if len(self.positions) % self.batch_size else self.batch_size
+
     def passes(self) -> tf.data.Dataset:
         """One epoch; the next one whenever it is passed through, even if that is broken off."""
         passes = self._epochs(_count_passes())
@@ -71,9 +77,7 @@ class Training:
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
     def _epochs(self, numbers: tf.data.Dataset, begin: int = 0) -> tf.data.Dataset:
-        orders = numbers.flat_map(
-            lambda epoch: _order(self.positions, self.batch_size, self.seed, epoch)
-        )
+        orders = numbers.flat_map(_unconverted(lambda epoch: _order(self, epoch)))
         return _fetch(self.source, orders.skip(begin))
 
 
@@ -125,7 +129,7 @@ class Options:
         image_size: int | None = None,
         skip_corrupt: bool = False,
     ) -> None:
-        _check_integer("seed", seed, 0, 2**32 - 1)
+        _check_seed(seed)
         if image_size is not None:
             _check_integer("image_size", image_size, 1, 2**14)
         if not isinstance(skip_corrupt, bool):
@@ -150,13 +154,10 @@ class Data:
     """Batches of one data set; `train, validation, test = data` unpacks them.
 
     Attributes:
-        train: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32 (labels are
-            int32 [batch]). The seed fixes a sequence of orders and augmentations; each pass, even
-            one broken off, takes the next. `batches_from` gives the same batches by their place in
-            this sequence.
-        validation: The same, in the order of the source and without augmentation; None if there
+        validation: Batches `(x [batch, ...], y [batch, ..., num_outputs])`, both float32 (labels
+            are int32 [batch]), in the order of the source and without augmentation; None if there
             are no such examples, as Keras's `fit(validation_data=None)` expects.
-        test: The same, in the order of the source and without augmentation.
+        test: The same of the test examples.
         batch_size: The size of every batch but the last of a pass, which holds the remainder.
         sizes: Number of examples in "train", "validation" and "test".
         num_classes: Number of classes; None if the targets are not classes.
@@ -166,7 +167,6 @@ class Data:
         class_names: Names of the classes, if they have any.
     """
 
-    train: tf.data.Dataset
     validation: tf.data.Dataset | None
     test: tf.data.Dataset
     batch_size: int
@@ -175,6 +175,15 @@ class Data:
     chance: dict[str, float]
     training: Training = dataclasses.field(repr=False)
     class_names: Sequence[str] | None = None
+
+    @functools.cached_property
+    def train(self) -> tf.data.Dataset:
+        """The same of the training examples.
+
+        The seed fixes a sequence of orders and augmentations; each pass, even one broken off, takes
+        the next. `batches_from` gives the same batches by their place in this sequence.
+        """
+        return self.training.passes()
 
     def __iter__(self) -> Iterator[tf.data.Dataset | None]:
         return iter((self.train, self.validation, self.test))
@@ -216,10 +225,18 @@ class Data:
         _check_integer("step", step, 0, 2**62)
         return self.training.batches_from(step)
 
+    def shuffled_by(self, seed: int) -> "Data":
+        """Returns the same examples, with order and augmentation of another seed.
+
+        Raises:
+            ValueError: If the seed is not an integer or out of range.
+        """
+        _check_seed(seed)
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, seed=seed))
+
     def fetched_from(self, source: Source) -> "Data":
         """Returns the training batches of the same orders, from the first on, of another source."""
-        training = dataclasses.replace(self.training, source=source)
-        return dataclasses.replace(self, training=training, train=training.passes())
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, source=source))
 
 
 def limit(remaining: int, batch_size: int, data_limit: int | None) -> tuple[int, int]:
@@ -257,7 +274,7 @@ def split(
         ValueError: If an argument is not an integer or out of range.
     """
     training, validation, test = examples.training, examples.validation, examples.test
-    _check_integer("seed", seed, 0, 2**32 - 1)
+    _check_seed(seed)
     _check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
     _check_integer("batch_size", batch_size, 1, remaining)
@@ -272,11 +289,11 @@ def split(
         parts["validation"] = validation, range(validation.size)
     parts["test"] = test, range(test.size)
 
-    trained = Training(*parts["train"], batch_size, seed)
-    batches = {"train": trained.passes()}
-    for name, (source, positions) in parts.items():
-        if name != "train":
-            batches[name] = _in_turn(source, positions, batch_size)
+    batches = {
+        name: _in_turn(source, positions, batch_size)
+        for name, (source, positions) in parts.items()
+        if name != "train"
+    }
 
     num_classes, chance_loss = None, examples.chance_loss
     if chance_loss is None:
@@ -288,7 +305,6 @@ def split(
             for name, (source, positions) in parts.items()
         }
     return Data(
-        train=batches["train"],
         validation=batches.get("validation"),
         test=batches["test"],
         batch_size=batch_size,
@@ -298,7 +314,7 @@ def split(
         },
         num_classes=num_classes,
         chance=chance,
-        training=trained,
+        training=Training(*parts["train"], batch_size, seed),
         class_names=examples.class_names,
     )
 
@@ -312,14 +328,15 @@ def hold(value: np.ndarray | tf.Tensor | Callable[[], tf.Tensor]) -> tf.Variable
         return internals.make_local_variable(value)
 
 
-def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+def _order(training: Training, epoch: tf.Tensor) -> tf.data.Dataset:
     """Positions and augmentation seeds of the batches of one epoch, int64 [batch] each."""
+    positions, batch_size = training.positions, training.batch_size
     # All from one draw, which is a function of seed and epoch: tf.data prepares its graph anew for
     # every pass, which takes longer than the draw.
     keys, seeds = tf.unstack(
         tf.random.stateless_uniform(
             [2, len(positions)],
-            tf.stack([tf.constant(seed, tf.int64), epoch]),
+            tf.stack([tf.constant(training.seed, tf.int64), epoch]),
             minval=None,
             maxval=None,
             dtype=tf.int64,
@@ -328,12 +345,14 @@ def _order(positions: range, batch_size: int, seed: int, epoch: tf.Tensor) -> tf
     )
     order = tf.cast(tf.argsort(keys), tf.int64) + positions.start
     # A size that is known makes a step faster, by 1% to 20%: its shapes need not be computed.
-    shape = [None if len(positions) % batch_size else batch_size]
+    shape = [training.known_size]
     # Slices, not `batch`, which takes one position at a time; and a strategy that sees a `batch`
     # with a remainder batches anew, across the end of an epoch.
     return tf.data.Dataset.range(0, len(positions), batch_size).map(
-        lambda at: tuple(
-            tf.ensure_shape(some[at : at + batch_size], shape) for some in (order, seeds)
+        _unconverted(
+            lambda at: tuple(
+                tf.ensure_shape(some[at : at + batch_size], shape) for some in (order, seeds)
+            )
         )
     )
 
@@ -357,7 +376,7 @@ def _in_turn(
 def _fetch(source: Source, batches: tf.data.Dataset) -> tf.data.Dataset:
     """Examples of batches of positions, and of augmentation seeds if there are any."""
     batches = batches.map(
-        lambda positions, seeds=None: source.fetch(positions, seeds),
+        _unconverted(lambda positions, seeds=None: source.fetch(positions, seeds)),
         num_parallel_calls=_BATCHES_AT_A_TIME,
     )
     options = tf.data.Options()
@@ -367,6 +386,15 @@ def _fetch(source: Source, batches: tf.data.Dataset) -> tf.data.Dataset:
     # Workers share each batch: there are no files among the inputs to share instead.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _unconverted(function: Callable) -> Callable:
+    """Returns a function that has no control flow for AutoGraph, which takes long to see so."""
+    return tf.autograph.experimental.do_not_convert(function)
+
+
+def _check_seed(seed: int) -> None:
+    _check_integer("seed", seed, 0, 2**32 - 1)
 
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:

@@ -8,6 +8,7 @@ from wna_tf.datasets import pipeline
 TRAINING_SIZE = 50
 TEST_SIZE = 1000
 VALIDATION_SIZE = 0
+IS_GENERATED = True
 FEATURES = 150
 SHAPES = ((FEATURES,), (1,))
 TEACHER_WIDTH = 100

@@ -131,17 +131,18 @@ def count_steps(config: Config) -> int:
 
 def load_data(config: Config) -> Data:
     """Loads the data set of a run; the last one is kept, since the next run often has the same."""
-    return _load(
+    data = _load(
         config.dataset,
         batch_size=config.batch_size,
         data_dir=config.data_dir,
         validation_size=config.validation_size,
         data_limit=config.data_limit,
-        seed=config.seed,
+        seed=config.seed if datasets.is_generated(config.dataset) else 0,
         image_size=config.image_size,
         skip_corrupt=config.skip_corrupt,
         targets=_targets(config),
     )
+    return data.shuffled_by(config.seed)
 
 
 def _targets(config: Config) -> str | None:
@@ -209,8 +210,16 @@ def _credit(config: Config) -> credit.Credit:
     return dataclasses.replace(made, **{name: getattr(config, name) for name in taken})
 
 
+def begin(config: Config) -> None:
+    """Sets what is one for the process as a run needs it: precision and determinism."""
+    keras.config.set_floatx("float64" if config.precision == "float64" else "float32")
+    keras.config.set_dtype_policy(config.precision)
+    if not config.jit_compile:  # Keras does without XLA where operations must be deterministic.
+        tf.config.experimental.enable_op_determinism()
+
+
 def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
-    """Makes the data and the learner of a run, seeded.
+    """Makes the data and the learner of a run, seeded; see `reuse.lend` for one that is kept.
 
     Args:
         config: The run.
@@ -223,10 +232,7 @@ def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
     check(config)
     keras.backend.clear_session()  # The run before leaves its graphs, and takes layers' names.
     keras.utils.set_random_seed(config.seed)
-    keras.config.set_floatx("float64" if config.precision == "float64" else "float32")
-    keras.config.set_dtype_policy(config.precision)
-    if not config.jit_compile:  # Keras does without XLA where operations must be deterministic.
-        tf.config.experimental.enable_op_determinism()
+    begin(config)
     devices = strategies.get(strategy)
     data = load_data(config)
     with devices.scope():

@@ -22,6 +22,7 @@ import tensorflow as tf
 from wna_tf import datasets, models, rules
 from wna_tf.experiments import build
 from wna_tf.experiments.config import Config
+from wna_tf.feedback import Direct
 from wna_tf.graph.operators import Activation, Affine, Local, Normalization
 from wna_tf.graph.program import Program
 from wna_tf.graph.recurrence import Recurrence
@@ -84,11 +85,13 @@ class Passes(NamedTuple):
         forward: Products with kernels or their tangents in forward passes.
         carried: Whether a delta is carried through every block but the first.
         learned: Whether every kernel learns; the last one always does.
+        further: Products that feedback weights are learned by.
     """
 
     forward: int
     carried: bool
     learned: bool
+    further: float
 
 
 class Machine(NamedTuple):
@@ -213,8 +216,8 @@ def passes(rule: str | dict | rules.Rule) -> Passes:
     rule = rules.get(rule)
     networks = 1 + rule.runs_frozen
     tangents = 2 if rule.error == "linearized" else 0
-    name = rule.feedback.name
-    return Passes(networks + tangents, name not in ("none", "direct"), name != "none")
+    feedback = rule.feedback
+    return Passes(networks + tangents, feedback.carries, feedback.reaches, feedback.products)
 
 
 def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: int) -> Cost:
@@ -228,15 +231,16 @@ def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: in
     work = passes(rule)
     is_linearized = work.forward > 2
     hidden = [block for block in network if block.is_hidden]
-    products, kernels, starts = 0, 0.0, float(_STEP)
+    products, kernels, starts = 0.0, 0.0, float(_STEP)
     for block in network:
         forward = work.forward - (is_linearized and block.takes_inputs)
         carried = work.carried and not block.takes_inputs
         learned = work.learned or block.is_last
-        products += (forward + carried + learned) * block.multiplications
-        passes_over = _KERNEL * forward + _KERNEL_BACK * carried
+        made = forward + carried + learned + work.further
+        products += made * block.multiplications
+        passes_over = _KERNEL * (forward + work.further) + _KERNEL_BACK * carried
         kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
-        starts += _BLOCK * (forward + carried + learned)
+        starts += _BLOCK * made
         if block.turns > 1:
             starts += block.turns * (_LOOP * forward + _LOOP_BACK * carried)
     # A pushed tangent takes what a delta takes.
@@ -254,13 +258,13 @@ def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: in
     under_way = 2 + (networks - kept) + work.learned + 2 * tangents
     largest = max((block.activity for block in hidden), default=0)
     weights = sum(block.fan_in * block.units for block in network)
-    if rules.get(rule).feedback.name == "direct":
+    if isinstance(rules.get(rule).feedback, Direct):
         outputs = sum(block.units for block in network if block.is_last)
-        weights += activity * outputs // 4  # Its projections, which nothing learns.
+        weights += activity * outputs // 4  # Its projections, which take no updates.
     stored = kept * sum((1 + block.normalizes) * block.activity for block in hidden)
     tensors = batch_size * (stored + under_way * largest) + 4 * weights
     return Cost(
-        2 * batch_size * products,
+        round(2 * batch_size * products),
         _FLOAT * batch_size * over,
         kernels,
         starts,

@@ -1,8 +1,7 @@
 """Training that may be killed at any moment: the same call continues it, with the same bits."""
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from wna_tf.callbacks.logs import may_hear_late
 from wna_tf.datasets import Data
 from wna_tf.experiments import environment, strategies
 from wna_tf.experiments.checkpoints import Checkpoint, Checkpoints
 from wna_tf.learner import Learner
+from wna_tf.steps import Evaluation
 
 
 def fit(
@@ -32,6 +33,11 @@ def fit(
     the epoch. What it has gathered goes on if it is in the Keras variables of its attribute
     `variables`, which are there after `on_train_begin`, or, as values that JSON holds, in its
     attribute `state`. A training that a callback stops is not saved from there on: it stops again.
+
+    Small steps are taken some at a time, which ends at a checkpoint and with a loss that is not
+    finite: a callback hears of a batch when those behind it were trained on already. That is so if
+    all methods that hear of training batches are marked by `callbacks.logs.looks_at_logs_alone`; or
+    else each step waits for them.
 
     The same bits need the environment of the checkpoint (see `environment.describe`): a line of the
     log tells where it differs.
@@ -65,67 +71,43 @@ def fit(
     epoch, begin = divmod(saver.step, data.steps)
     if saver.step:
         print(f"Going on from step {saver.step} of {epochs * data.steps}.", flush=True)
-    together = _OneTraining([*callbacks, saver], learner, epochs, data.steps)
+    told = keras.callbacks.CallbackList(
+        [*callbacks, saver],
+        add_history=True,
+        model=learner,
+        epochs=epochs,
+        steps=data.steps,
+        verbose=0,
+    )
+    batches = learner.distribute_strategy.experimental_distribute_dataset(
+        data.batches_from(saver.step)
+    )
+    learner.build_metrics(batches)
+    validation = None if data.validation is None else Evaluation(learner, data.validation)
+    at_a_time = data.steps if all(map(may_hear_late, callbacks)) else 1
     learner.stop_training = False
-    together.begin()
-    with _finalizing_later(learner.optimizer):
-        for end in [epoch + 1, epochs] if begin else [epochs]:
-            if epoch < end and not learner.stop_training:
-                together.offset = begin
-                learner.fit(
-                    data.batches_from(epoch * data.steps + begin),
-                    validation_data=data.validation,
-                    initial_epoch=epoch,
-                    epochs=end,
-                    steps_per_epoch=data.steps - begin,
-                    shuffle=False,  # The data set shuffles itself.
-                    verbose=0,
-                    callbacks=together,
-                )
-            epoch, begin = end, 0
+    learner.make_train_function()
+    told.on_train_begin()
+    iterator, logs = iter(batches), None
+    while epoch < epochs and not learner.stop_training:
+        learner.reset_metrics()
+        told.on_epoch_begin(epoch)
+        while begin < data.steps and not learner.stop_training:
+            to_checkpoint = every - (epoch * data.steps + begin) % every
+            at_most = min(data.steps - begin, to_checkpoint, at_a_time)
+            for logs in learner.training_steps.take(iterator, at_most):
+                told.on_train_batch_begin(begin)
+                told.on_train_batch_end(begin, logs)
+                begin += 1
+        logs = learner.get_metrics_result()
+        if validation is not None:
+            found = validation.evaluate(told)
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        told.on_epoch_end(epoch, logs)
+        epoch, begin = epoch + 1, 0
+    # Where Keras puts averages in the place of weights: checkpoints are from before that.
     learner.optimizer.finalize_variable_values(learner.trainable_variables)
-    together.end()
-
-
-@contextlib.contextmanager
-def _finalizing_later(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Leaves weights as they are at the end of a `fit`, where Keras puts averages in their place.
-
-    Checkpoints are from before that, and a `fit` may end within the training.
-    """
-    optimizer.finalize_variable_values = lambda var_list: None
-    try:
-        yield
-    finally:
-        del optimizer.finalize_variable_values
-
-
-class _OneTraining(keras.callbacks.CallbackList):
-    """Shows callbacks one training, though the rest of an epoch takes a `fit` of its own."""
-
-    def __init__(self, callbacks: list, learner: Learner, epochs: int, steps: int):
-        super().__init__(
-            callbacks, add_history=True, model=learner, epochs=epochs, steps=steps, verbose=0
-        )
-        self.offset = 0
-
-    def begin(self) -> None:
-        super().on_train_begin()
-
-    def end(self) -> None:
-        super().on_train_end()
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Does nothing: `begin` did."""
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Does nothing: `end` does."""
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        super().on_train_batch_begin(self.offset + batch, logs)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        super().on_train_batch_end(self.offset + batch, logs)
+    told.on_train_end(logs)
 
 
 class _Saver(keras.callbacks.Callback):
@@ -155,7 +137,7 @@ class _Saver(keras.callbacks.Callback):
         if self._restored is None:
             return
         if self._within_epoch():
-            self.model.evaluate(self._data.test.take(1), verbose=0)  # Metrics get their variables.
+            Evaluation(self.model, self._data.test.take(1)).evaluate()  # Metrics get variables.
         names = [type(callback).__name__ for callback in self._lasting()]
         saved = [name for name, _ in self._restored.plain]
         if names != saved:
@@ -235,10 +217,12 @@ class _Saver(keras.callbacks.Callback):
 
     def _gather_parts(self) -> list[tf.Tensor]:
         """Returns the values of variables that differ between replicas, [replicas, ...] each."""
+        variables = [
+            some for group in self._variables().values() for some in group if _differs(some)
+        ]
+        if not variables:
+            return []
         if self._graph is None:  # Written once: TensorFlow writes one for every gathering.
-            variables = [
-                some for group in self._variables().values() for some in group if _differs(some)
-            ]
 
             def gather() -> list[tf.Tensor]:
                 parts = self._strategy.run(

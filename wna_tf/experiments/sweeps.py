@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from wna_tf import caching, files, locks, rules
 from wna_tf.experiments import (
-    build,
     executors,
     extensions,
     plan,
+    reuse,
     run_directory,
     strategies,
     training,
@@ -113,9 +113,9 @@ def _try(configs: Sequence[Config], setup: Setup) -> None:
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
     for config in dict.fromkeys(tried):
-        data, learner = build.prepare(config, setup.strategy)
-        if setup.cache_frozen:
-            caching.choose(learner, data, setup.cache_gigabytes)
+        with reuse.lent(config, setup.strategy) as (data, learner):
+            if setup.cache_frozen:
+                caching.choose(learner, data, setup.cache_gigabytes)
 
 
 BUSY = "busy"

@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from wna_tf import caching, callbacks, datasets, files, locks, rules
+from wna_tf import caching, callbacks, datasets, files, locks, rules, steps
 from wna_tf.datasets import Data
-from wna_tf.experiments import build, environment, resume, run_directory, strategies
+from wna_tf.experiments import build, environment, resume, reuse, run_directory, strategies
 from wna_tf.experiments import config as configs
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.learner import Learner
@@ -128,10 +128,21 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> run
 def _train(
     config: Config, directory: pathlib.Path, setup: Setup, checkpoints: pathlib.Path
 ) -> None:
+    with reuse.lent(config, setup.strategy) as (data, learner):
+        if setup.cache_frozen:
+            data = _cache(learner, data, setup.cache_gigabytes)
+        _fit(config, directory, setup, checkpoints, data, learner)
+
+
+def _fit(
+    config: Config,
+    directory: pathlib.Path,
+    setup: Setup,
+    checkpoints: pathlib.Path,
+    data: Data,
+    learner: Learner,
+) -> None:
     boards = [callbacks.TensorBoard(directory / "tensorboard")] if setup.tensorboard else []
-    data, learner = build.prepare(config, setup.strategy)
-    if setup.cache_frozen:
-        data = _cache(learner, data, setup.cache_gigabytes)
     (directory / run_directory.FAILURE).unlink(missing_ok=True)
     files.write_json(directory / run_directory.CONFIG, config.to_dict())
     history = callbacks.HistoryFile(directory / run_directory.HISTORY)
@@ -153,7 +164,7 @@ def _train(
             {"config": config.to_dict()},
             setup.checkpoint_every,
         )
-        test = learner.evaluate(data.test, verbose=0, return_dict=True)
+        test = steps.Evaluation(learner, data.test).evaluate()
     seconds = history.seconds
     with files.replacing(directory / run_directory.MODEL) as beside:
         learner.save(beside)

@@ -28,6 +28,7 @@ class Direct(Feedback):
     """
 
     name = "direct"
+    carries = False
     learned: ClassVar[bool] = False
 
     def weights(self, program: Program) -> list[FeedbackWeights]:
@@ -184,6 +185,10 @@ class DirectForward(Direct):
     name = "direct_forward"
     learned = True
     rate: float = 0.03
+
+    @property
+    def products(self) -> float:
+        return 1
 
     def __post_init__(self) -> None:
         check_not_negative(rate=self.rate)

@@ -61,6 +61,13 @@ class Layerwise(Random):
         coefficients = ("decay", "symmetry", "amplification", "sparsity", "nullity")
         check_not_negative(**{name: getattr(self, name) for name in coefficients})
 
+    @property
+    def products(self) -> float:
+        if not (self.amplification or self.sparsity or self.nullity):
+            return 0
+        forward = 1 + self.noise  # What activity becomes is known.
+        return forward + 1 + self.update_forward + 2 * (self.nullity > 0)
+
     def weights(self, program: Program) -> list[FeedbackWeights]:
         return [some._replace(learned=True) for some in super().weights(program)]
 

@@ -45,6 +45,10 @@ class WeightMirror(Random):
                 f"Expected every to be an integer at least 1. Received: every={self.every}"
             )
 
+    @property
+    def products(self) -> float:
+        return 2 / self.every
+
     def draw(self, step: Affine, part: int, like: tf.Tensor, context: Context) -> tf.Tensor:
         """Draws the noise that is sent through a part of a map's kernel, like a tensor."""
         uniform = context.uniform(like, context.seed_of(step, part))

@@ -43,6 +43,13 @@ class Feedback:
     """
 
     name: ClassVar[str]
+    carries: ClassVar[bool] = True
+    reaches: ClassVar[bool] = True
+
+    @property
+    def products(self) -> float:
+        """Products with each kernel that a step makes to learn feedback weights."""
+        return 0
 
     def weights(self, program: Program) -> list[FeedbackWeights]:
         """Returns what feedback weights this source owns, in the order of the network.

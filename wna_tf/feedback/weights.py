@@ -33,3 +33,5 @@ class Nothing(Feedback):
     """
 
     name = "none"
+    carries = False
+    reaches = False
