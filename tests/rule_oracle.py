@@ -253,7 +253,8 @@ class Layerwise(Source):
         w, f = oracle.matrix(block, kernel), oracle.matrix(block, feedback)
         p, q = rows @ w + bias, rows @ f + bias
         back = oracle.fold(block, p @ f.T, x.shape)
-        count = p.size / block.units
+        scale = scale_of(block, kernel)
+        count = p.size / block.units * scale**2
         value = self.decay * (np.sum(kernel**2) + np.sum(feedback**2))
         value -= self.symmetry * np.sum(kernel * feedback)
         value -= self.amplification * np.sum(p * q) / count
@@ -267,7 +268,6 @@ class Layerwise(Source):
         flat, by_back, p, by_p, by_q = (
             array.reshape(-1, array.shape[-1]) for array in (rows, by_back, p, by_p, by_q)
         )
-        scale = scale_of(block, kernel)
         by_kernel = scale * (flat.T @ by_p).reshape(kernel.shape)
         by_feedback = scale * (flat.T @ by_q + by_back.T @ p).reshape(kernel.shape)
         by_kernel += 2 * self.decay * kernel - self.symmetry * feedback

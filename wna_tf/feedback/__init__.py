@@ -104,7 +104,8 @@ def register(source: Source) -> Source:
         name = "between"
         strength: float = 0.5
 
-        def kernel(self, step, current, initial, weights):
+        def kernel(self, step, moment):
+            current, initial = moment.kernel(step), moment.initial_kernel(step)
             return current + self.strength * (initial - current)
     ```
 

@@ -175,7 +175,8 @@ class DirectForward(Direct):
     Source: Bacho and Chu (2024), forward direct feedback alignment.
 
     Attributes:
-        rate: Their learning rate, in units of that of the weights.
+        rate: Their learning rate, in units of that of the weights. The product of both is what a
+            step takes of the new estimate: it must be below 2.
 
     Raises:
         ValueError: If it is negative.
@@ -183,7 +184,7 @@ class DirectForward(Direct):
 
     name = "direct_forward"
     learned = True
-    rate: float = 1.0
+    rate: float = 0.03
 
     @property
     def products(self) -> float:

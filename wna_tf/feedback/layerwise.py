@@ -24,7 +24,9 @@ class Layerwise(Random):
     * `sparsity mean of (p . p + q . q)`,
     * `nullity mean of |A^T(p; F)|^2`,
 
-    where a mean is over the batch, and in a convolution over positions. Symmetric alignment,
+    where a mean is over the batch, and in a convolution over positions, and is in units of the
+    squared factor that the parameterization has in `A`: `F` learns in NTK parameterization what it
+    would learn in the standard one. Symmetric alignment,
     activation alignment, information alignment, the regularized weight mirror and the regularized
     Kolen-Pollack rule are choices of these. Source: Kunin et al. (2020), "Two routes to scalable
     credit assignment without weight symmetry", table 1; `symmetry` is their "self".
@@ -104,7 +106,7 @@ class Layerwise(Random):
             sent = tape.gradient(q, x, output_gradients=p)
             term += self.nullity * tf.add_n([tf.reduce_sum(tf.square(part)) for part in sent])
         answers = tf.maximum(tf.size(p) / step.units, 1)
-        return term / tf.cast(answers, term.dtype)
+        return term / (step.gain**2 * tf.cast(answers, term.dtype))
 
     def descend(
         self, maps: tuple[Affine, ...], kernel: tf.Tensor, weights: tf.Tensor, context: Context

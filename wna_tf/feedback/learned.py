@@ -67,7 +67,7 @@ class Product(Feedback):
 
     name = "product"
     expand_ratio: int = 10
-    decay: float = 1e-2
+    decay: float = 1e-3
 
     def __post_init__(self) -> None:
         check_not_negative(decay=self.decay)
