@@ -17,7 +17,7 @@ ROWS = (
     ("rules",),
     ("credit",),
     ("callbacks", "linearize", "ntk"),
-    ("own_weights", "saved_model", "exports", "steps", "learner"),
+    ("own_weights", "saved_model", "exports", "steps", "trainer", "learner"),
     ("caching",),
     ("experiments",),
     ("__init__",),

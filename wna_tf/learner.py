@@ -1,19 +1,18 @@
 """The Learner: a Keras model that trains a network by a learning rule."""
 
-import contextlib
 import dataclasses
 import itertools
 import os
 import pathlib
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from wna_tf import credit as credits
-from wna_tf import exports, linearize, losses, replicas, rules
+from wna_tf import exports, linearize, replicas, rules
 from wna_tf.feedback import Context, Moment
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
@@ -22,7 +21,7 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
 from wna_tf.own_weights import OwnWeights
-from wna_tf.steps import Steps
+from wna_tf.trainer import Trainer
 
 
 class Step(NamedTuple):
@@ -57,7 +56,7 @@ What it computes from the step then runs with every step; it may change variable
 
 
 @keras.saving.register_keras_serializable("wna_tf")
-class Learner(keras.Model):
+class Learner(Trainer):
     """A network that learns by a rule, with everything else as in Keras.
 
     The learner owns what the rule needs: the weights at initialization, which are the network's
@@ -132,7 +131,6 @@ class Learner(keras.Model):
         )
         self.initial_weights = self._own.initial
         self.feedback_weights = self._own.feedback
-        self._added: types.SimpleNamespace | None = None
         # A tuple: what is added to a list would become a part of checkpoints.
         self.observers: tuple[Observer, ...] = ()
         self.built = True
@@ -162,6 +160,11 @@ class Learner(keras.Model):
     def trained(self) -> tuple[int, ...]:
         """The `id` of every variable that the learner trains, in the order of `initial_weights`."""
         return self._own.trained
+
+    def zero_outputs(self) -> Any:
+        """Returns outputs of one example that are zero, nested as the network returns them."""
+        shapes = [self._program.shapes[place.index] for place in self._program.outputs]
+        return self._program.pack([tf.zeros([size or 1 for size in shape]) for shape in shapes])
 
     @property
     def optimized_variables(self) -> list[keras.Variable]:
@@ -256,25 +259,6 @@ class Learner(keras.Model):
             program, program.signature.standardize(inputs), current, initial, self.trained, known
         )
 
-    def compile(self, *args: Any, jit_compile: bool = False, **kwargs: Any) -> None:
-        """Configures the learner, as `keras.Model.compile` does.
-
-        Args:
-            *args: Arguments of `keras.Model.compile`.
-            jit_compile: Whether XLA compiles the step. It takes minutes for a deep network, and
-                again for every batch size, so it is off unless asked for.
-            **kwargs: More arguments of `keras.Model.compile`.
-        """
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
-        self._has_built_metrics = False
-        if self.optimizer is not None and not self.optimizer.built:
-            # Keras would build it for the variables of the first step, which may not be all.
-            self.optimizer.build(self.optimized_variables)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as recorded in a `.keras` file; Keras leaves it out if `compile` is custom."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
     def export(
         self,
         filepath: str | os.PathLike,
@@ -359,95 +343,6 @@ class Learner(keras.Model):
         y_pred = self._program.pack(step.outputs)
         return replicas.with_axis(self.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
 
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Returns the loss as Keras computes it, of targets that the loss takes."""
-        y = losses.check_targets(self.loss, y, y_pred)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
-
-    @property
-    def losses(self) -> list[tf.Tensor]:
-        """Losses of regularizers, and those that layers added when they were last called."""
-        if self._added is None:
-            return super().losses
-        weights = [(v, tf.convert_to_tensor(v.value)) for v in self.network.trainable_variables]
-        with keras.StatelessScope(weights):  # Without those of another call, as in evaluation.
-            return [*super().losses, *self._added.losses]
-
-    @contextlib.contextmanager
-    def _adding(self, losses: Sequence[tf.Tensor]) -> Iterator[None]:
-        """Lets Keras add what layers add to the loss of a training step."""
-        self._added = types.SimpleNamespace(losses=losses)
-        try:
-            yield
-        finally:
-            self._added = None
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Makes what trains: `train_function`, and `training_steps`; Keras calls it."""
-        if force or self.train_function is None:
-            self.training_steps = Steps(self, self.train_step, until_infinite=True)
-        super().make_train_function(force)
-
-    def make_test_function(self, force: bool = False) -> None:
-        """Makes what evaluates: `test_function`, and `test_steps`; Keras calls it."""
-        if force or self.test_function is None:
-            self.test_steps = Steps(self, self.test_step)
-        super().make_test_function(force)
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Evaluates one batch; Keras calls it."""
-        return replicas.with_axis(super().test_step(data))
-
-    def build_metrics(self, batches: Any) -> None:
-        """Makes the variables of metrics, by the shapes of batches.
-
-        A step would make them too, but TensorFlow writes its graph twice then, and replicas cannot.
-
-        Args:
-            batches: A data set that the strategy distributes.
-        """
-        if self._has_built_metrics:
-            return
-        if self._is_distributed():
-            self._build_metrics_of_replicas(next(iter(batches)))
-            return
-
-        def zeros(like: Any) -> tf.Tensor:
-            return tf.zeros([1 if size is None else size for size in like.shape], like.dtype)
-
-        _, y, _ = keras.utils.unpack_x_y_sample_weight(batches.element_spec)
-        y_pred = self._program.pack([zeros(output) for output in self.network.outputs])
-        self.compute_metrics(None, keras.tree.map_structure(zeros, y), y_pred)
-        self.reset_metrics()
-        self._has_built_metrics = True
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Builds metrics by the shapes of a batch; Keras calls it."""
-        if self._has_built_metrics or not self._is_distributed():
-            return  # Keras would draw a batch for nothing.
-        if iterator is not None:
-            *_, batches = next(iter(iterator))
-            data_batch = next(batches)
-        self._build_metrics_of_replicas(data_batch)
-
-    def _build_metrics_of_replicas(self, batch: Any) -> None:
-        # Keras takes the mean of the replicas' parts, which may differ in size.
-        local = self.distribute_strategy.experimental_local_results
-        part = keras.tree.map_structure(lambda value: local(value)[0], batch)
-        super()._maybe_symbolic_build(data_batch=part)
-        self._has_built_metrics = True
-
-    def _is_distributed(self) -> bool:
-        with self.distribute_strategy.scope():
-            return tf.distribute.has_strategy()
-
     def _learn(self, x: Any, y: Any, sample_weight: Any) -> Step:
         """Evaluates a batch, and applies the rule to its error."""
         variables = self.trainable_variables
@@ -456,7 +351,7 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             watched = Watched(networks, outputs, masks, tape)
             y_pred = self._program.pack(watched.outputs)
-            with self._adding(watched.losses):
+            with self.adding_losses(watched.losses):
                 loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
