@@ -90,7 +90,14 @@ def test_accumulated_updates_are_one_step(rule):
 
 
 @every_rule
-@pytest.mark.parametrize("names", [("head",), ("body",), ("upper", "head")], ids="-".join)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("upper", "head"),
+        *(pytest.param(some, marks=pytest.mark.slow) for some in (("head",), ("body",))),
+    ],
+    ids="-".join,
+)
 def test_what_is_frozen_stays_and_has_no_feedback_that_nothing_needs(names, rule):
     learner = wna_tf.Learner(make_network(names), rule, seed=3)
     learner.compile(keras.optimizers.SGD(0.25, momentum=0.5), **EAGER)
