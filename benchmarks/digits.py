@@ -1,4 +1,4 @@
-"""What every rule reaches on digits: a rate chosen by validation, then seeds of their own.
+"""What every rule reaches on digits: at a rate that validation chose, by seeds of their own.
 
     nice python -m benchmarks.digits --run_dir=checkpoints/rules_digits
 

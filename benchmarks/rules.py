@@ -1,6 +1,7 @@
 """Seconds a step of each rule, against plain Keras and against its products alone.
 
     python -m benchmarks.rules --network cifar10 --widths 32 128 --rounds 9
+    python -m benchmarks.rules --network digits kmnist --widths 32 128 --csv docs/rules/cost.csv
 
 In each round every rule takes one chunk of steps as `fit` does, plain Keras first: a ratio is
 taken within a round, so that it holds when the machine's speed drifts. Direct feedback does not fit
@@ -11,6 +12,8 @@ to the limit, the same convolutions and matrix products alone, timed in the same
 """
 
 import argparse
+import csv
+import itertools
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
@@ -113,7 +116,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=cases.NETWORKS, default="cifar10")
+    parser.add_argument("--network", choices=cases.NETWORKS, nargs="+", default=["cifar10"])
     parser.add_argument("--widths", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--batch_size", type=int, default=100)
     parser.add_argument("--steps", type=int, default=2, help="steps in a chunk")
@@ -121,11 +124,12 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", default=list(wna_tf.rules.names()))
     parser.add_argument("--jit_compile", action="store_true", help="let XLA compile the rules")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
+    parser.add_argument("--csv", type=pathlib.Path, help="file to write the rows to")
     options = parser.parse_args()
     rows = []
-    for width in options.widths:
+    for network, width in itertools.product(options.network, options.widths):
         rows += measure(
-            options.network,
+            network,
             width,
             options.batch_size,
             options.steps,
@@ -134,6 +138,11 @@ def main() -> None:
             options.jit_compile,
         )
     cases.write(rows, options.json)
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 if __name__ == "__main__":

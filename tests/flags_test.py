@@ -7,12 +7,14 @@ import pytest
 from absl.testing import flagsaver
 
 from tests.conftest import ROOT, SHARED
+from wna_tf import rules
 from wna_tf.experiments import config, run_directory, training
 from wna_tf_command import cli, flagfiles
 
 FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags"))}
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
-IN_README = {"digits_width", "imagenet_sample"}  # Beside the experiments of the papers.
+# Beside the experiments of the papers.
+OTHERS = {"digits_width", "imagenet_sample", "rules_digits"}
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 RATES = (5.0, 2.0, 1.0)
@@ -92,7 +94,7 @@ def read(name):
 
 
 def test_each_experiment_has_a_small_one_beside_it():
-    assert set(FLAGFILES) - IN_README == {
+    assert set(FLAGFILES) - OTHERS == {
         *EXPERIMENTS,
         *(f"{name}_small" for name in EXPERIMENTS),
     }
@@ -149,6 +151,12 @@ def test_small_experiments_vary_what_the_full_ones_do():
         for field in ("width", "rule", "data_limit", "ridge", "ridge_epochs", "seed"):
             if len({getattr(each, field) for each in small}) > 1:
                 assert len({getattr(each, field) for each in full}) > 1, (name, field)
+
+
+def test_every_rule_is_trained_on_digits():
+    configs, _ = read("rules_digits")
+    assert tuple(dict.fromkeys(each.rule for each in configs)) == rules.names()
+    assert len(configs) == len(rules.names()) * 2 * 2 * 3
 
 
 def test_comments_are_whole_lines():
