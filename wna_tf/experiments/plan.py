@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from wna_tf.experiments import build, costs, run_directory, training
 from wna_tf.experiments.config import Config, Setup
@@ -16,9 +16,11 @@ class Progress:
     Args:
         total: Number of runs of the sweep.
         pending: Those that are not finished.
+        directory: Their parent directory.
     """
 
-    def __init__(self, total: int, pending: Sequence[Config]):
+    def __init__(self, total: int, pending: Sequence[Config], directory: pathlib.Path):
+        self._directory = directory
         self._total, self._pending = total, len(pending)
         self._steps = {config: build.count_steps(config) for config in pending}
         self._left = sum(self._steps.values())
@@ -26,15 +28,13 @@ class Progress:
         self._announced: set[Config] = set()
         self._start = time.monotonic()
 
-    def announce(self, configs: Sequence[Config], directory: pathlib.Path) -> Iterator[Config]:
-        """Yields the runs, each after a line that says how far the sweep is, told once."""
-        for config in configs:
-            if config not in self._announced:
-                self._announced.add(config)
-                number = self._total - self._pending + len(self._announced)
-                place = directory / config.name
-                print(f"[{number}/{self._total}] {place}{self._rest()}", flush=True)
-            yield config
+    def announce(self, config: Config) -> None:
+        """Tells once that a run begins, and how far the sweep is."""
+        if config not in self._announced:
+            self._announced.add(config)
+            number = self._total - self._pending + len(self._announced)
+            place = self._directory / config.name
+            print(f"[{number}/{self._total}] {place}{self._rest()}", flush=True)
 
     def finish(self, config: Config) -> None:
         """Counts a run as done."""
