@@ -83,7 +83,7 @@ def train(directory: pathlib.Path) -> int:
     configs = build.expand(grid(FIELDS))
     if not FLAGS.dry_run:
         return commands.train(configs, directory, FLAGS.executor, set_up())
-    commands.plan(configs, directory, set_up())
+    commands.plan(configs, directory, FLAGS.executor, set_up())
     return 0
 
 

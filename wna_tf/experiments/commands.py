@@ -44,9 +44,9 @@ def train(configs: Sequence[Config], directory: pathlib.Path, executor: str, set
     return int(bool(failures))
 
 
-def plan(configs: Sequence[Config], directory: pathlib.Path, setup: Setup) -> None:
+def plan(configs: Sequence[Config], directory: pathlib.Path, executor: str, setup: Setup) -> None:
     """Lists a grid, and trains nothing."""
-    print(plans.describe(configs, directory, setup))
+    print(plans.describe(configs, directory, setup, executor))
 
 
 def report(directory: pathlib.Path, given: Mapping[str, list[Any]]) -> None:

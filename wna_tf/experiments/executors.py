@@ -89,6 +89,11 @@ def names() -> tuple[str, ...]:
     return _TABLE.names()
 
 
+def count_processes(name: str, runs: int) -> int:
+    """Returns the number of processes in which an executor trains some runs on this machine."""
+    return 1 if name == "local" else processes.share(runs)[0]
+
+
 def get(name: str) -> Executor:
     """Returns an executor.
 
