@@ -64,4 +64,4 @@ def test_help_lists_the_choices_of_every_flag_that_has_some(command):
     assert "reverse, forward" in of["credit"]
     assert "float32, mixed_bfloat16, float64" in of["precision"]
     assert "auto, single, mirrored, multi_worker" in of["strategy"]
-    assert "local|ray" in of["executor"]
+    assert "local|processes|ray" in of["executor"]

@@ -247,7 +247,7 @@ def test_an_executor_without_its_package_is_refused(monkeypatch):
     monkeypatch.setattr(executors.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install ray\. Received"):
         executors.get("ray")
-    with pytest.raises(ValueError, match=r"one of local, ray\. Received: executor='slurm'"):
+    with pytest.raises(ValueError, match=r"processes, ray\. Received: executor='slurm'"):
         executors.get("slurm")
 
 

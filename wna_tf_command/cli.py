@@ -88,7 +88,7 @@ def train(directory: pathlib.Path) -> int:
     configs = build.expand(grid(FIELDS))
     if not FLAGS.dry_run:
         return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
-    commands.plan(configs, directory, set_up(), FLAGS.choose)
+    commands.plan(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
     return 0
 
 

@@ -43,6 +43,8 @@ class AlignmentScore(Diagnostic):
     """
 
     columns = ("alignment_score", "alignment_score_error", "alignment_score_shuffled")
+    passes_an_epoch = 25  # Its probes.
+    passes_a_step = 3
 
     def __init__(self, probes: int = 100, seed: int = 0):
         super().__init__()

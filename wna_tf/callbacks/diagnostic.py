@@ -28,9 +28,13 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 
     Attributes:
         columns: The names of what it adds; `/` and the name of an affine map may follow.
+        passes_an_epoch: What it costs, for plans: forward passes of a batch each epoch.
+        passes_a_step: The same in each training step.
     """
 
     columns: ClassVar[tuple[str, ...]]
+    passes_an_epoch: ClassVar[float] = 0
+    passes_a_step: ClassVar[float] = 0
 
     @abc.abstractmethod
     def measure(self) -> dict[str, tf.Tensor]:

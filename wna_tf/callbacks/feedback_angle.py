@@ -30,6 +30,7 @@ class FeedbackAngle(BatchDiagnostic):
     """
 
     columns = ("feedback_angle", "update_angle")
+    passes_an_epoch = 6
 
     def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         learner = self.model

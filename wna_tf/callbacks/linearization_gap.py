@@ -24,6 +24,7 @@ class LinearizationGap(BatchDiagnostic):
     """
 
     columns = ("linearization_gap",)
+    passes_an_epoch = 5
 
     def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
         networks = self.model.evaluate_networks(x)

@@ -37,8 +37,9 @@ __all__ = [
     "training_size",
 ]
 
-# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE` and
-# `SHAPES`; `chance_loss`, if its targets are not classes; `IS_GENERATED`, if a seed makes them.
+# A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE`,
+# `TEST_SIZE` and `SHAPES`; `chance_loss`, if its targets are not classes; `IS_GENERATED`, if a seed
+# makes them.
 _TABLE = serialization.Table(
     "a data set",
     "dataset",
@@ -50,6 +51,7 @@ _TABLE = serialization.Table(
             module.SHAPES,
             not hasattr(module, "chance_loss"),
             hasattr(module, "IS_GENERATED"),
+            test_size=module.TEST_SIZE,
         )
         for name, module in {
             "add": add,

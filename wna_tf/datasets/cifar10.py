@@ -4,6 +4,7 @@ from wna_tf.datasets import pipeline
 
 TRAINING_SIZE = 50000
 VALIDATION_SIZE = 5000
+TEST_SIZE = 10000
 SHAPES = ((32, 32, 3), (10,))
 
 

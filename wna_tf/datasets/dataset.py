@@ -26,6 +26,7 @@ class Dataset:
             of the example. Otherwise the examples have a `chance_loss`.
         is_generated: Whether the seed of a run makes the examples, beside their order.
         digest: Of what is in memory, which tells it from another data set in memory.
+        test_size: Number of examples to test on, which a plan counts; None if it is not known.
     """
 
     load: Callable[[Options], Examples]
@@ -35,6 +36,7 @@ class Dataset:
     has_classes: bool = True
     is_generated: bool = True
     digest: str = ""
+    test_size: int | None = None
 
 
 def from_arrays(
@@ -93,6 +95,7 @@ def from_arrays(
         has_classes,
         is_generated=False,
         digest=_digest(arrays),
+        test_size=len(x_test),
     )
 
 

@@ -6,6 +6,7 @@ from wna_tf.datasets import memory, pipeline
 
 TRAINING_SIZE = 1500
 VALIDATION_SIZE = 300
+TEST_SIZE = 297
 SHAPES = ((8, 8, 1), (10,))
 
 

@@ -6,6 +6,7 @@ from wna_tf.datasets import folders, memory, pipeline
 
 TRAINING_SIZE = None
 VALIDATION_SIZE = 0
+TEST_SIZE = None
 SHAPES = None
 
 

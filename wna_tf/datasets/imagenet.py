@@ -7,6 +7,7 @@ from wna_tf.datasets import folders, pipeline
 
 TRAINING_SIZE = 1281167
 VALIDATION_SIZE = 0
+TEST_SIZE = 50000
 IMAGE_SIZE = 224
 SHAPES = ((IMAGE_SIZE, IMAGE_SIZE, 3), (1000,))
 # Means and standard deviations of ImageNet's colours.

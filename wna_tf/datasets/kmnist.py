@@ -4,6 +4,7 @@ from wna_tf.datasets import pipeline
 
 TRAINING_SIZE = 60000
 VALIDATION_SIZE = 5000
+TEST_SIZE = 10000
 SHAPES = ((28, 28, 1), (10,))
 
 

@@ -121,11 +121,12 @@ def describe(
     configs: Sequence[Config],
     directory: pathlib.Path,
     setup: Setup = _SETUP,
+    executor: str = "local",
     fields: Sequence[str] = (),
 ) -> str:
     """Returns what a sweep would do, as `plan.describe` does, and what is left to be chosen."""
     first, others = stages(configs, fields)
-    text = plan.describe(first, directory, setup)
+    text = plan.describe(first, directory, setup, executor)
     if not others:
         return text
     count = len({(config.seed, _split(config.to_dict(), fields)[0]) for config in others})

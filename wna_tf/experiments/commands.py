@@ -51,10 +51,14 @@ def train(
 
 
 def plan(
-    configs: Sequence[Config], directory: pathlib.Path, setup: Setup, choose: Sequence[str] = ()
+    configs: Sequence[Config],
+    directory: pathlib.Path,
+    executor: str,
+    setup: Setup,
+    choose: Sequence[str] = (),
 ) -> None:
     """Lists a grid, and trains nothing."""
-    print(choosing.describe(configs, directory, setup, choose))
+    print(choosing.describe(configs, directory, setup, executor, choose))
 
 
 def report(directory: pathlib.Path, given: Mapping[str, list[Any]]) -> None:

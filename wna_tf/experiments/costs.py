@@ -39,9 +39,11 @@ _GRAPHS = 40e6  # Bytes that TensorFlow takes for the graphs of a step.
 _PRODUCT = 0.9  # A product in a step, in units of one alone.
 _PASS = 1.65  # A pass over activity in a step, in units of one alone, whose memory is warm.
 _KERNEL, _KERNEL_BACK = 2.5, 10  # Passes over a kernel for its product, and for its transpose's.
-_BLOCK = 0.5  # What a block starts in a pass, in units of a product of one number.
-_LOOP, _LOOP_BACK = 0.12, 0.39  # What one turn of a loop over time starts, forward and back.
-_STEP = 18  # What loss, metrics and optimizer start.
+# The same in the loop over steps of small networks, in units of a product of one number.
+_BLOCK = 0.12  # What a block starts in a pass.
+_NORMALIZATION, _FUSED = 0.4, 4.5  # What a normalization starts in a pass: of features, of images.
+_LOOP, _LOOP_BACK = 0.2, 0.35  # What one turn of a loop over time starts, forward and back.
+_STEP = 2  # What loss, metrics and optimizer start.
 
 
 class Block(NamedTuple):
@@ -101,7 +103,7 @@ class Machine(NamedTuple):
         seconds_per_operation: Seconds of one operation of a wide product.
         narrow: Width at which a product takes twice as long for each operation.
         bandwidth: Bytes a second of normalization, over reads and writes as counted here.
-        overhead: Seconds to start a product of one number.
+        overhead: Seconds to start a product of one number, and to read it.
     """
 
     seconds_per_operation: float
@@ -239,6 +241,9 @@ def cost(rule: str | dict | rules.Rule, network: Sequence[Block], batch_size: in
         passes_over = _KERNEL * (forward + work.further) + _KERNEL_BACK * carried
         kernels += _FLOAT * block.fan_in * block.units * block.turns * passes_over
         starts += _BLOCK * made
+        if block.normalizes:
+            normalized = work.forward + work.learned - is_linearized
+            starts += normalized * (_FUSED if block.positions > 1 else _NORMALIZATION)
         if block.turns > 1:
             starts += block.turns * (_LOOP * forward + _LOOP_BACK * carried)
     # A pushed tangent takes what a delta takes.

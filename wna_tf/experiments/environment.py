@@ -50,8 +50,11 @@ def _threads() -> int:
     variable = os.environ.get("TF_NUM_INTRAOP_THREADS", "")
     if not told and variable.isdigit():
         told = int(variable)
-    if told:
-        return told
+    return told or cores()
+
+
+def cores() -> int:
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,31 +1,44 @@
-"""Where the runs of a sweep are trained: in this process, or on the workers of a Ray cluster."""
+"""Where the runs of a sweep are trained: here, in other processes, or on a Ray cluster."""
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 from wna_tf import serialization
+from wna_tf.experiments import processes
+from wna_tf.experiments.processes import Died
 
-Executor = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[tuple[Any, Any]]]
-"""`executor(function, items)` yields `(item, function(item))` in the order of completion.
+Executor = Callable[
+    [Callable[[Any], Any], Sequence[Any], Callable[[Any], None], Callable[[Any], Hashable]],
+    Iterator[tuple[Any, Any]],
+]
+"""`executor(function, items, begin, kind)` yields `(item, function(item))` as they are completed.
 
-Where the process of the function died, a `Died` takes the place of what it returns. An item is
-taken when there is room for it, so that what makes the items sees the progress.
+Where the process of the function died, a `Died` takes the place of what it returns. `begin(item)`
+is called when there is room for an item. A process that has had an item is given others of the
+same `kind(item)` first, which are faster there.
 """
 
 
-class Died(Exception):  # noqa: N818 - what became of a process
-    """The process that trained a run ended before it could say why."""
-
-
-def local(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def local(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    begin: Callable[[Any], None],
+    kind: Callable[[Any], Hashable],
+) -> Iterator[tuple[Any, Any]]:
     """Applies the function in this process, to one item after the other."""
     for item in items:
+        begin(item)
         yield item, function(item)
 
 
-def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+def on_ray(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    begin: Callable[[Any], None],
+    kind: Callable[[Any], Hashable],
+) -> Iterator[tuple[Any, Any]]:
     """Applies the function on the workers of Ray, one for each processor.
 
     That is the cluster at `RAY_ADDRESS`, if there is one, or else this machine. An accelerator is
@@ -45,13 +58,13 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
         def apply(item: Any) -> Any:
             return function(item)
 
-        waiting = iter(items)
+        waiting = list(reversed(items))
         pending: dict[Any, Any] = {}
-        while True:
-            while len(pending) < room and (item := next(waiting, None)) is not None:
+        while waiting or pending:
+            while waiting and len(pending) < room:
+                item = waiting.pop()
+                begin(item)
                 pending[apply.remote(item)] = item
-            if not pending:
-                return
             (done,), _ = ray.wait(list(pending))
             try:
                 outcome = ray.get(done)
@@ -64,13 +77,21 @@ def on_ray(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tup
 
 
 _TABLE: serialization.Table[Executor] = serialization.Table(
-    "an executor", "executor", {"local": local, "ray": on_ray}, is_open=False
+    "an executor",
+    "executor",
+    {"local": local, "processes": processes.apply, "ray": on_ray},
+    is_open=False,
 )
 
 
 def names() -> tuple[str, ...]:
     """Returns the name of every executor."""
     return _TABLE.names()
+
+
+def count_processes(name: str, runs: int) -> int:
+    """Returns the number of processes in which an executor trains some runs on this machine."""
+    return 1 if name == "local" else processes.share(runs)[0]
 
 
 def get(name: str) -> Executor:
@@ -80,7 +101,7 @@ def get(name: str) -> Executor:
         ValueError: If the name is unknown, or the package that it needs is not installed.
     """
     executor = _TABLE.get(name)
-    if name != "local" and importlib.util.find_spec(name) is None:
+    if name == "ray" and importlib.util.find_spec(name) is None:
         raise ValueError(
             f"Expected the package {name} for executor={name!r}: pip install {name}. "
             "Received: it is not installed"

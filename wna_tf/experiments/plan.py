@@ -2,9 +2,9 @@
 
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from wna_tf.experiments import build, costs, run_directory, training
+from wna_tf.experiments import build, costs, durations, run_directory, training
 from wna_tf.experiments.config import Config, Setup
 
 _SETUP = Setup()
@@ -16,9 +16,11 @@ class Progress:
     Args:
         total: Number of runs of the sweep.
         pending: Those that are not finished.
+        directory: Their parent directory.
     """
 
-    def __init__(self, total: int, pending: Sequence[Config]):
+    def __init__(self, total: int, pending: Sequence[Config], directory: pathlib.Path):
+        self._directory = directory
         self._total, self._pending = total, len(pending)
         self._steps = {config: build.count_steps(config) for config in pending}
         self._left = sum(self._steps.values())
@@ -26,15 +28,13 @@ class Progress:
         self._announced: set[Config] = set()
         self._start = time.monotonic()
 
-    def announce(self, configs: Sequence[Config], directory: pathlib.Path) -> Iterator[Config]:
-        """Yields the runs, each after a line that says how far the sweep is, told once."""
-        for config in configs:
-            if config not in self._announced:
-                self._announced.add(config)
-                number = self._total - self._pending + len(self._announced)
-                place = directory / config.name
-                print(f"[{number}/{self._total}] {place}{self._rest()}", flush=True)
-            yield config
+    def announce(self, config: Config) -> None:
+        """Tells once that a run begins, and how far the sweep is."""
+        if config not in self._announced:
+            self._announced.add(config)
+            number = self._total - self._pending + len(self._announced)
+            place = self._directory / config.name
+            print(f"[{number}/{self._total}] {place}{self._rest()}", flush=True)
 
     def finish(self, config: Config) -> None:
         """Counts a run as done."""
@@ -57,18 +57,25 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def describe(configs: Sequence[Config], directory: pathlib.Path, setup: Setup = _SETUP) -> str:
+def describe(
+    configs: Sequence[Config],
+    directory: pathlib.Path,
+    setup: Setup = _SETUP,
+    executor: str = "local",
+) -> str:
     """Returns what a sweep would do, as a Markdown table: each run's state, steps and cost.
 
     The time is an estimate for training on one device of this machine, from the rates that it is
-    found to have (see `costs`); the memory is that of a step, beside a process that only loaded
-    TensorFlow. Neither is known with forward credit, or where image files decide what is trained
-    on; a cache of the frozen network is not counted.
+    found to have (see `costs` and `durations`): that of a run alone in a process that has started,
+    and for all, of those that share learners, with what it takes to start. The memory is that of a
+    step, beside a process that only loaded TensorFlow. Neither is known with forward credit, or
+    where image files decide what is trained on; a cache of the frozen network is not counted.
 
     Args:
         configs: The runs.
         directory: Their parent directory.
         setup: How each would be trained.
+        executor: Where, one of `executors.names()`.
 
     Raises:
         ValueError: If a configuration is wrong.
@@ -78,14 +85,17 @@ def describe(configs: Sequence[Config], directory: pathlib.Path, setup: Setup = 
     for config in configs:
         training.check(config, setup)
     machine = costs.measure_machine()
-    total, seconds = 0, 0.0
+    total, unfinished = 0, []
     for config in configs:
         steps, state = build.count_steps(config), run_directory.state(directory / config.name)
         cells = ["?", "?"]
         if estimate := costs.estimate(config, machine):
-            cells = [format_seconds(steps * estimate[0]), f"{estimate[1] / 1e9:.2g} GB"]
+            parts = durations.parts(config, machine, setup) or {}
+            cells = [format_seconds(sum(parts.values())), f"{estimate[1] / 1e9:.2g} GB"]
         if state != "finished":
-            total, seconds = total + steps, seconds + steps * (estimate or (0, 0))[0]
+            total += steps
+            unfinished.append(config)
         lines.append(" | ".join([f"| {config.name}", state, str(steps), *cells]) + " |")
+    seconds = durations.total(unfinished, machine, setup, executor)
     left = f"{len(configs)} runs, {total} steps to do, about {format_seconds(seconds)}."
     return "\n".join([*lines, "", left])

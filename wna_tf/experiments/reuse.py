@@ -75,12 +75,16 @@ def _seed(seed: int) -> None:
     np.random.seed(seed)
 
 
-def _key(config: Config, strategy: str, data: Data) -> Hashable:
+def kind(config: Config) -> Hashable:
+    """Returns what runs have in common that differ in values alone."""
     default = Config()
-    others = {name: getattr(default, name) for name in _VALUES}
+    return dataclasses.replace(config, **{name: getattr(default, name) for name in _VALUES})
+
+
+def _key(config: Config, strategy: str, data: Data) -> Hashable:
     # Those of other batches are open.
     shapes = (data.training.known_size, data.test.element_spec)
-    return dataclasses.replace(config, **others), strategies.get(strategy), shapes
+    return kind(config), strategies.get(strategy), shapes
 
 
 def _set_anew(learner: Learner, config: Config, data: Data) -> None:

@@ -81,12 +81,12 @@ def sweep(
     if pending:
         _try(pending, setup)
         files.make_directory(directory)
-    progress = plan.Progress(len(configs), pending)
+    progress = plan.Progress(len(configs), pending, directory)
     function = functools.partial(attempt, directory=directory, setup=setup)
     failures = {}
     while pending:
         busy = []
-        for config, failure in execute(function, progress.announce(pending, directory)):
+        for config, failure in execute(function, pending, progress.announce, reuse.kind):
             if isinstance(failure, executors.Died):
                 failure = _record(failure, config, directory, setup)
             if failure == BUSY:
@@ -134,7 +134,7 @@ def attempt(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> s
         "" if the run is finished, `BUSY` if another process trains it, or else why it failed.
     """
     try:
-        extensions.load(setup.imports)  # A worker of Ray has imported nothing yet.
+        extensions.load(setup.imports)  # Another process has imported nothing yet.
         training.train(config, directory / config.name, setup)
     except locks.Busy:
         return BUSY

@@ -1,0 +1,104 @@
+"""What a plan counts of a run, part by part."""
+
+import dataclasses
+import re
+
+import pytest
+
+from wna_tf import callbacks, datasets
+from wna_tf.experiments import build, costs, durations, executors
+from wna_tf.experiments import plan as plans
+from wna_tf.experiments.config import Config, Setup
+
+MACHINE = costs.Machine(1e-11, 16.0, 1e10, 1e-5)
+RUN = Config(rule="backprop", width=8, depth=2, epochs=10)
+
+
+SETUP = Setup()
+
+
+def parts(setup=SETUP, is_first=True, machine=MACHINE, **fields):
+    return durations.parts(dataclasses.replace(RUN, **fields), machine, setup, is_first)
+
+
+def test_every_part_takes_its_time():
+    told = parts(diagnostics=("feedback_angle",))
+    assert min(told.values()) > 0
+    bare = parts()
+    assert bare.pop("diagnostics") == 0
+    assert bare == {part: told[part] for part in bare}
+
+
+def test_a_run_behind_another_of_its_kind_builds_nothing():
+    assert parts(is_first=False) == parts() | {"build": 0}
+    assert parts(depth=4)["build"] > parts()["build"]
+
+
+def test_epochs_count_but_for_what_a_run_takes_once():
+    once, twice = parts(), parts(epochs=20)
+    assert twice["steps"] == pytest.approx(2 * once["steps"])
+    assert once["evaluation"] < twice["evaluation"] < 2 * once["evaluation"]
+    assert [twice[part] for part in ("build", "run")] == [once[part] for part in ("build", "run")]
+
+
+def test_what_is_evaluated_counts():
+    assert parts(validation_size=600)["evaluation"] > parts()["evaluation"]
+    assert parts(validation_size=600)["steps"] < parts()["steps"]
+
+
+def test_checkpoints_count():
+    often, seldom = (parts(Setup(checkpoint_every=n))["checkpoints"] for n in (1, 1000))
+    assert often > 50 * seldom > 0
+
+
+@pytest.mark.parametrize("name", callbacks.names())
+def test_a_diagnostic_takes_the_passes_that_it_tells(name):
+    diagnostic = callbacks.get(name)
+    wide = parts(diagnostics=(name,), width=1024)["diagnostics"]
+    narrow = parts(diagnostics=(name,))["diagnostics"]
+    passes = diagnostic.passes_an_epoch + diagnostic.passes_a_step
+    assert wide > narrow if passes else wide == narrow > 0
+
+
+def test_sizes_of_tests_are_those_of_the_data():
+    for name in ("add", "digits", "teacher"):
+        test = build.load_data(Config(dataset=name, batch_size=50)).test
+        assert datasets.get(name).test_size == sum(len(x) for x, _ in test)
+
+
+def test_a_sweep_takes_what_its_runs_do_and_its_start():
+    grid = [dataclasses.replace(RUN, seed=seed) for seed in range(5)]
+    assert durations.total([], MACHINE) == 0
+    totals = [durations.total(grid[:n], MACHINE) for n in (1, 2, 3)]
+    first, again = (sum(parts(is_first=is_first).values()) for is_first in (True, False))
+    assert totals[1] - totals[0] == pytest.approx(again)
+    assert totals[2] - totals[1] == pytest.approx(again)
+    assert totals[0] > first > again
+
+
+def test_processes_share_out_what_is_not_arithmetic(monkeypatch):
+    monkeypatch.setattr(executors.processes.environment, "cores", lambda: 4)
+    grid = [dataclasses.replace(RUN, width=width) for width in range(1, 101)]
+    assert [executors.count_processes(name, 100) for name in executors.names()] == [1, 4, 4]
+    one, four = (durations.total(grid, MACHINE, executor=name) for name in ("local", "processes"))
+    assert one / 4 < four < one / 2
+    arithmetic = MACHINE._replace(overhead=0)
+    one, four = (
+        durations.total(grid, arithmetic, executor=name) for name in ("local", "processes")
+    )
+    assert one == four > 0
+
+
+def test_a_plan_tells_less_for_more_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors.processes.environment, "cores", lambda: 4)
+    monkeypatch.setattr(costs, "measure_machine", lambda: MACHINE._replace(overhead=0.1))
+    grid = [dataclasses.replace(RUN, width=width) for width in range(1, 41)]
+    one, four = (plans.describe(grid, tmp_path, executor=name) for name in ("local", "processes"))
+    assert one.splitlines()[:-1] == four.splitlines()[:-1]  # The time of each run.
+    one, four = (float(re.search(r"about (\d+) h", plan)[1]) for plan in (one, four))
+    assert four < one / 2
+
+
+def test_what_is_not_known_takes_no_time():
+    assert parts(credit="forward", rule="align_zero") is None
+    assert parts(dataset="image_folder") is None

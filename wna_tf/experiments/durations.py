@@ -1,0 +1,104 @@
+"""How long a run takes, of which its steps are a part: those of small networks a small one.
+
+What Python and Keras take is told in units of what this machine takes around a small operation
+(`costs.Machine.overhead`), by least squares from runs of the small flagfiles on two cores.
+"""
+
+import math
+from collections.abc import Sequence
+
+from wna_tf import callbacks, datasets
+from wna_tf.experiments import build, costs, executors, reuse
+from wna_tf.experiments.config import Config, Setup
+
+_START = 60000  # A process, until the library is imported.
+_BUILD = 3900  # For each affine map: a learner, and the graphs of its steps.
+_RUN = 4000  # What every run does: data, weights anew, graphs that are its own, files.
+_EPOCH = 60  # Callbacks and the history.
+_EVALUATION = 40  # An evaluation, beside its batches.
+_DIAGNOSTIC, _MEASUREMENT = 3000, 80  # A diagnostic's graph, and what it measures, each epoch.
+_CHECKPOINT = 300  # A checkpoint, beside its bytes.
+_DISK = 5e8  # Bytes that are written in a second.
+_FORWARD = "readout"  # The rule whose steps are a forward pass, all but the head's update.
+_SETUP = Setup()
+
+
+def parts(
+    config: Config, machine: costs.Machine, setup: Setup = _SETUP, is_first: bool = True
+) -> dict[str, float] | None:
+    """Returns the seconds of each part of a run; None if they are not known.
+
+    Args:
+        config: The run.
+        machine: What it is trained on.
+        setup: How it is trained.
+        is_first: Whether its process has no learner of its kind yet (see `reuse`).
+    """
+    shapes = datasets.shapes(config.dataset, config.image_size)
+    if shapes is None or config.credit != "reverse":
+        return None
+    input_shape, target_shape = shapes
+    blocks = costs.blocks(config, input_shape, target_shape[-1])
+    rule, steps = build.rule(config), build.count_steps(config)
+    step = costs.seconds(rule, blocks, config.batch_size, machine)
+    forward = costs.seconds(_FORWARD, blocks, config.batch_size, machine)
+    validation, test = _batches(config)
+    diagnostics = [callbacks.get(name) for name in config.diagnostics]
+    checkpoints = (steps - 1) // setup.checkpoint_every
+    weights = 4 * sum(block.fan_in * block.units for block in blocks)
+    starts = {
+        "build": _BUILD * len(blocks) * is_first,
+        "run": _RUN,
+        "steps": _EPOCH * config.epochs,
+        "evaluation": _EVALUATION * (config.epochs * bool(validation) + 1),
+        "diagnostics": len(diagnostics) * (_DIAGNOSTIC + _MEASUREMENT * config.epochs),
+        "checkpoints": _CHECKPOINT * checkpoints,
+    }
+    measured = sum(
+        config.epochs * diagnostic.passes_an_epoch + steps * diagnostic.passes_a_step
+        for diagnostic in diagnostics
+    )
+    work = {
+        "steps": steps * step,
+        "evaluation": forward * (config.epochs * validation + test),
+        "diagnostics": forward * measured,
+        "checkpoints": weights * (checkpoints + 1) / _DISK,
+    }
+    return {part: machine.overhead * n + work.get(part, 0) for part, n in starts.items()}
+
+
+def total(
+    configs: Sequence[Config],
+    machine: costs.Machine,
+    setup: Setup = _SETUP,
+    executor: str = "local",
+) -> float:
+    """Returns the seconds of a sweep, without the runs of which they are not known.
+
+    Several processes share the arithmetic, for which one takes all cores; what Python and Keras do
+    takes one core, of which each process has its own.
+
+    Args:
+        configs: The runs that are to be trained.
+        machine: What they are trained on.
+        setup: How each is trained.
+        executor: Where they are trained.
+    """
+    count = executors.count_processes(executor, len(configs))
+    shared = machine._replace(overhead=machine.overhead / count)
+    seconds = machine.overhead * _START * (1 + (count > 1)) * bool(configs)
+    known = set()
+    for config in configs:
+        kind = reuse.kind(config)
+        seconds += sum((parts(config, shared, setup, kind not in known) or {}).values())
+        known.add(kind)
+    return seconds
+
+
+def _batches(config: Config) -> tuple[int, int]:
+    """Returns the number of batches to validate and to test on, as far as they are known."""
+    dataset = datasets.get(config.dataset)
+    test = dataset.test_size or 0
+    size = config.validation_size
+    validation = (dataset.validation_size if size is None else size) or test
+    return math.ceil(validation / config.batch_size), math.ceil(test / config.batch_size)
