@@ -1,7 +1,7 @@
 """How long a run takes, of which its steps are a part: those of small networks a small one.
 
 What Python and Keras take is told in units of what this machine takes around a small operation
-(`costs.Machine.overhead`), by least squares from runs of the small flagfiles on two cores.
+(`costs.Machine.overhead`), from short runs of the small flagfiles' networks (docs/performance.md).
 """
 
 import math
