@@ -14,7 +14,9 @@ from wna_tf_command import cli, flagfiles
 FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags"))}
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
 # Beside the experiments of the papers.
-OTHERS = {"digits_width", "imagenet_sample", "rules_digits"}
+OTHERS = {"digits_width", "imagenet_sample", "rules_digits"} | {
+    f"results_{name}" for name in ("cifar10", "digits", "kmnist")
+}
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 RATES = (5.0, 2.0, 1.0)
