@@ -47,6 +47,7 @@ def make_limit(network: str, width: int, batch_size: int, rule: str) -> Callable
         x, delta = draw(step.inputs[0]), draw(step.outputs[0])
         forward = work.forward - (work.forward > 2 and is_first)
         # Inputs of their own, or TensorFlow would take equal products for one.
+        forward += round(work.further)
         products += [_forward(step, draw(step.inputs[0])) for _ in range(forward)]
         if work.carried and not is_first:
             products.append(_carry(step, x, delta))

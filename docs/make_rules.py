@@ -4,7 +4,7 @@
 
 A page is made of what the code knows of a rule (its row, its hyper-parameters and what their
 docstring says, the passes that a step makes), of what a person wrote in `rules.toml`, and of what
-was measured: `digits.csv` by `python -m benchmarks.digits`, `cost.csv` by
+was measured: `digits.csv` by `python -m benchmarks.accuracies`, `cost.csv` by
 `python -m benchmarks.rules --network digits kmnist --widths 32 128 --csv docs/rules/cost.csv`.
 """
 
@@ -171,11 +171,11 @@ pass is 1. What else a step does is on each page. The pages are made from the co
 the tables here by `python -m docs.make_rules`."""
 
 _PROTOCOL = """Accuracy on the 297 test images of scikit-learn's digits, in percent: mean and
-standard error of {seeds} seeds, at the learning rate of {rates} at which one other seed had the
+standard error of {seeds} seeds, at the learning rate of {rates} at which the first of them had the
 best validation accuracy after the last epoch, chosen for each rule, network and width. `mlp` has
 three hidden blocks, `cnn` three of 3x3 convolutions, with batch normalization; NTK
 parameterization, squared error, plain SGD, every feedback source at its defaults
-(`flags/rules_digits.flags`, `python -m benchmarks.digits`). One protocol for all, and nothing tuned
+(`flags/rules_digits.flags`). One protocol for all, and nothing tuned
 but the rate: a rule at other hyper-parameters may do better. Chance is 10%."""
 
 

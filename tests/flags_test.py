@@ -158,7 +158,7 @@ def test_small_experiments_vary_what_the_full_ones_do():
 def test_every_rule_is_trained_on_digits():
     configs, _ = read("rules_digits")
     assert tuple(dict.fromkeys(each.rule for each in configs)) == rules.names()
-    assert len(configs) == len(rules.names()) * 2 * 2 * 3
+    assert len(configs) == len(rules.names()) * 2 * 2 * 3 * 5
 
 
 def test_comments_are_whole_lines():
