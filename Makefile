@@ -6,7 +6,7 @@ READY = $(VENV)/.ready
 OLDEST = .venv-oldest
 LEFT_OUT = .ci/oldest_excludes.txt
 
-.PHONY: run test test-oldest lint bench clean
+.PHONY: run test test-oldest lint bench gpu clean
 
 run: $(READY)
 	$(BIN)/python main.py --flagfile=digits_width
@@ -37,6 +37,10 @@ $(OLDEST)/.ready: requirements.txt pyproject.toml $(LEFT_OUT)
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python \
 		--resolution lowest-direct --excludes $(LEFT_OUT) --editable ".[test]"
 	touch $@
+
+# On a machine with GPUs, with a TensorFlow that sees them.
+gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) $(OLDEST)
