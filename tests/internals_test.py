@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 VERSIONS = f"Keras {keras.__version__} and TensorFlow {tf.__version__}"
 
 # Methods that Keras calls under a private name.
-OVERRIDDEN = {("Learner", "_maybe_symbolic_build")}
+OVERRIDDEN = {("Trainer", "_maybe_symbolic_build")}
 # Of namedtuple, which documents them.
 DOCUMENTED = {"_asdict", "_fields", "_make", "_replace"}
 
@@ -84,7 +84,7 @@ def test_private_names_of_others_are_used_in_one_place(module):
     found = foreign(TREES[module], OURS)
     if module == KEPT:
         assert found, "the search finds none of those that are there"
-    elif module == "wna_tf/learner.py":
+    elif module == "wna_tf/trainer.py":
         assert found == {f"super().{name}" for _, name in OVERRIDDEN}
     else:
         assert not found, f"Expected public names, or an entry in {KEPT}. Received: {found}"
@@ -123,7 +123,8 @@ X, Y = np.ones((6, 3), "float32"), np.ones((6, 2), "float32")
 
 
 def test_no_attribute_of_a_learner_hides_one_of_a_model():
-    own = {name for name in defined(TREES["wna_tf/learner.py"]) if is_private(name)}
+    trees = (TREES[f"wna_tf/{name}.py"] for name in ("learner", "trainer"))
+    own = {name for tree in trees for name in defined(tree) if is_private(name)}
     model = keras.Model()
     model.compile("sgd", "mse")
     hidden = own & (vars(model).keys() | set(dir(keras.Model)))

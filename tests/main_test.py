@@ -103,7 +103,7 @@ def test_a_sweep_that_fails_is_in_the_report_of_what_was_finished_before(
     sweep, tmp_path, monkeypatch, capsys
 ):
     directory, arguments = shutil.copytree(sweep[0], tmp_path / "runs"), sweep[1]
-    monkeypatch.setattr(cli.commands.sweeps.training, "train", lambda *_: 1 / 0)
+    monkeypatch.setattr(cli.commands.choosing.sweeps.training, "train", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as exit_info:
         run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
     assert exit_info.value.code == 1
@@ -203,7 +203,7 @@ def test_an_interruption_ends_with_one_line(tmp_path, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.commands.sweeps, "sweep", interrupt)
+    monkeypatch.setattr(cli.commands.choosing, "sweep", interrupt)
     with pytest.raises(SystemExit) as exit_info:
         run(f"--run_dir={tmp_path}")
     assert exit_info.value.code == 130

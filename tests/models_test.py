@@ -50,7 +50,10 @@ def test_build_takes_what_the_model_needs():
         (lambda: models.cnn((8, 8, 1), 10, 4, (1, 0)), "stride=0"),
         (lambda: models.cnn((8, 8), 10, 4, (1,)), r"input_shape=\(8, 8\)"),
         (lambda: models.mlp((8,), 2.5, 4), "num_classes=2.5"),
-        (lambda: models.get("transformer"), "one of cnn, .*, two_layer. Received: 'transformer'"),
+        (
+            lambda: models.get("transformer"),
+            "one of cnn, .*, two_layer. Received: model='transformer'",
+        ),
     ],
 )
 def test_refusals(make, message):

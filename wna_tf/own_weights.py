@@ -115,7 +115,12 @@ class OwnWeights:
             applied: Whether the optimizer applied updates in it, a boolean tensor.
         """
         changes = list(self._source.evolve(before, after))
-        values = before.once_read([replicas.mean(value, before.share) for _, value in changes])
+        values = before.once_read(
+            [
+                replicas.mean(value, tf.convert_to_tensor(variable), before.share)
+                for variable, value in changes
+            ]
+        )
         for (variable, _), value in zip(changes, values, strict=True):
             variable.assign(tf.where(applied, value, variable))
 

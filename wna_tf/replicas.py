@@ -33,12 +33,18 @@ def examples(x: Any) -> tuple[tf.Tensor, tf.Tensor] | None:
     return tf.reduce_sum(sizes[:replica]), tf.reduce_sum(sizes)
 
 
-def mean(tensor: tf.Tensor, share: tf.Tensor | None) -> tf.Tensor:
-    """Returns the mean of a tensor over replicas, weighed by their shares of a batch."""
+def mean(tensor: tf.Tensor, around: tf.Tensor, share: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean of a tensor over replicas, weighed by their shares of a batch.
+
+    Args:
+        tensor: The tensor.
+        around: What it is near to, the same on all replicas: shares add up to 1 but for rounding.
+        share: This replica's share; None if there is one replica.
+    """
     if share is None:
         return tensor
     context = tf.distribute.get_replica_context()
-    return context.all_reduce("sum", tensor * tf.cast(share, tensor.dtype))
+    return around + context.all_reduce("sum", (tensor - around) * tf.cast(share, tensor.dtype))
 
 
 def own_seed(seed: tf.Tensor) -> tf.Tensor:
