@@ -4,7 +4,6 @@ import contextlib
 import gc
 import multiprocessing
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -158,14 +157,14 @@ def work(number: int) -> None:
     """
     gc.freeze()  # What imports made stays.
     parent: connection.Connection = connection.Connection(number)
-    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    received: queue.SimpleQueue[tuple[Callable[[Any], Any], Any]] = queue.SimpleQueue()
     main = threading.get_ident()
 
     def listen() -> None:
         try:
             with contextlib.suppress(EOFError, ConnectionResetError):
                 while True:
-                    received.put(parent.recv_bytes())
+                    received.put(parent.recv())
         finally:  # The other process is gone.
             signal.pthread_kill(main, signal.SIGTERM)
 
@@ -176,5 +175,5 @@ def work(number: int) -> None:
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        function, item = pickle.loads(received.get())
+        function, item = received.get()
         parent.send(function(item))
