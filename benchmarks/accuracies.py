@@ -8,7 +8,6 @@ standard error over seeds, in percent; a seed that diverged counts with the accu
 """
 
 import collections
-import csv
 import pathlib
 import statistics
 import sys
@@ -54,11 +53,7 @@ def summarize(runs: Sequence[run_directory.Run]) -> list[dict[str, object]]:
 def main(directory: str, table: str) -> None:
     """Writes the table of a directory of runs."""
     rows = summarize(run_directory.read_runs(pathlib.Path(directory)))
-    path = pathlib.Path(table)
-    with files.replacing(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    files.write_rows(pathlib.Path(table), rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ to the limit, the same convolutions and matrix products alone, timed in the same
 """
 
 import argparse
-import csv
 import itertools
 import pathlib
 import statistics
@@ -23,6 +22,7 @@ import tensorflow as tf
 
 import wna_tf
 from benchmarks import cases
+from wna_tf import files
 from wna_tf.experiments import costs
 from wna_tf.graph.jvp import transpose_jvp
 from wna_tf.graph.operators import Affine
@@ -140,10 +140,7 @@ def main() -> None:
         )
     cases.write(rows, options.json)
     if options.csv:
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        files.write_rows(options.csv, rows)
 
 
 if __name__ == "__main__":

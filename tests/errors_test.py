@@ -1,5 +1,7 @@
 """The error: what a loss looks at, and the deltas that begin there."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -116,3 +118,13 @@ def test_an_output_that_is_there_twice_has_two_errors():
     learner.compile("sgd", ["categorical_crossentropy", "mse"])
     x, y = make_batch("categorical_crossentropy")
     assert_close(learner.updates(x, [y, y]), gradients(learner, x, [y, y]), 1e-5)
+
+
+def test_direct_feedback_refuses_a_loss_that_looks_at_more_than_one_place():
+    network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+    learner = wna_tf.Learner(network, "direct_feedback_alignment")
+    learner.compile("sgd", "mse")
+    context = learner._learn(np.ones((2, 4), "float32"), np.ones((2, 2)), None).context
+    twice = dataclasses.replace(context, errors=[*context.errors, *context.errors])
+    with pytest.raises(ValueError, match=r"^Expected a loss that looks at one output.* 2 places"):
+        learner.rule.feedback.project(twice)

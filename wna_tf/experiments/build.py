@@ -219,7 +219,7 @@ def begin(config: Config) -> None:
 
 
 def prepare(config: Config, strategy: str = "single") -> tuple[Data, Learner]:
-    """Makes the data and the learner of a run, seeded; see `reuse.lend` for one that is kept.
+    """Makes the data and the learner of a run, seeded; see `reuse.lent` for one that is kept.
 
     Args:
         config: The run.

@@ -129,7 +129,16 @@ class Context(Moment):
 
     @property
     def error(self) -> tf.Tensor | None:
-        """The derivative of the loss by the one output, [batch, ...]; None if it ignores that."""
+        """The derivative of the loss by the one output, [batch, ...]; None if it ignores that.
+
+        Raises:
+            ValueError: If the loss looks at more than one place.
+        """
+        if len(self.errors) > 1:
+            raise ValueError(
+                "Expected a loss that looks at one output, or at the logits behind it. "
+                f"Received: one that looks at {len(self.errors)} places"
+            )
         return self.errors[0][1] if self.errors else None
 
     @property

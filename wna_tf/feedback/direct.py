@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from wna_tf.feedback.context import Context
 from wna_tf.feedback.source import Changes, Feedback, FeedbackWeights, check_not_negative
-from wna_tf.graph.jvp import Tangent
 from wna_tf.graph.operators import Affine, Value
 from wna_tf.graph.program import Program
 
@@ -210,8 +209,7 @@ class DirectForward(Direct):
             for some in context.owned
             if some.variables
         }
-        (output,) = program.outputs
-        pushed = _push(context, perturbed)[output]
+        (pushed,) = network.push({}, perturbed)
         if pushed is None:
             return
         for maps, variables, values in context.owned:
@@ -220,19 +218,3 @@ class DirectForward(Direct):
                 product = tf.tensordot(tangent, pushed, [[0], [0]])
                 mean = tf.cast(product, value.dtype) / tf.cast(context.batch_size, value.dtype)
                 yield variable, self.rate * (value - mean)
-
-
-def _push(context: Context, perturbed: dict[Value, tf.Tensor]) -> dict[Value, Tangent]:
-    """Pushes perturbations forward from where they are; returns the tangent at every place."""
-    records = context.networks[context.derivative].records
-    tangents: dict[Value, Tangent] = dict.fromkeys(context.program.inputs)
-    for step in context.program.maps:
-        given = [tangents.get(place) for place in step.inputs]
-        pushed: list[Tangent] = [None] * len(step.outputs)
-        if any(tangent is not None for tangent in given):
-            pushed = step.push(records[step], given, [None] * len(step.weights))
-        for place, tangent in zip(step.outputs, pushed, strict=True):
-            drawn = perturbed.get(place)
-            both = [some for some in (tangent, drawn) if some is not None]
-            tangents[place] = tf.add_n(both) if both else None
-    return tangents

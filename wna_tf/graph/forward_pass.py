@@ -130,11 +130,16 @@ class Evaluation:
                 self.values[place.index] = tensor
         self.outputs = [self.values[place.index] for place in program.outputs]
 
-    def push(self, weights: Mapping[int, tf.Tensor]) -> list[Tangent]:
-        """Pushes tangents of the weights forward: the network's Jacobian-vector product.
+    def push(
+        self,
+        weights: Mapping[int, tf.Tensor],
+        perturbed: Mapping[Value, tf.Tensor] = MappingProxyType({}),
+    ) -> list[Tangent]:
+        """Pushes tangents forward: the network's Jacobian-vector product.
 
         Args:
             weights: Tangents of weights, by the `id` of the variable; zero for those left out.
+            perturbed: Tangents that are added at some places behind maps, [batch, ...].
 
         Returns:
             The tangent of every output, [batch, ...]; None where it is zero.
@@ -146,7 +151,11 @@ class Evaluation:
                 [tangents.get(place) for place in step.inputs],
                 [weights.get(id(variable)) for variable in step.weights],
             )
-            tangents.update(zip(step.outputs, pushed, strict=True))
+            for place, *parts in zip(
+                step.outputs, pushed, map(perturbed.get, step.outputs), strict=True
+            ):
+                given = [part for part in parts if part is not None]
+                tangents[place] = tf.add_n(given) if given[1:] else next(iter(given), None)
         return [tangents.get(place) for place in self.program.outputs]
 
 
