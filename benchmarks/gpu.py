@@ -9,7 +9,6 @@ Of the others, see `benchmarks.rules`, without XLA and with it.
 """
 
 import argparse
-import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import tensorflow as tf
 
 import wna_tf
 from benchmarks import cases, rules
+from wna_tf.experiments import strategies
 
 DIRECTORY = pathlib.Path("build/bench")
 STEPS = 5
@@ -35,14 +35,6 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.linalg.norm(one - other) / np.linalg.norm(one))
 
 
-@functools.cache
-def share(devices: tuple[str, ...]) -> tf.distribute.Strategy:
-    """Returns the strategy of some devices: collectives of several of them would be mixed up."""
-    if devices[1:]:
-        return tf.distribute.MirroredStrategy(list(devices))
-    return tf.distribute.OneDeviceStrategy(devices[0])
-
-
 def update(rule: str, network: str, width: int, batch_size: int, device: str) -> np.ndarray:
     """Returns the first update of a rule, as a device computes it."""
     with tf.device(device):
@@ -53,10 +45,10 @@ def update(rule: str, network: str, width: int, batch_size: int, device: str) ->
 
 
 def change(
-    rule: str, network: str, width: int, batch_size: int, devices: Sequence[str]
+    rule: str, network: str, width: int, batch_size: int, strategy: tf.distribute.Strategy
 ) -> np.ndarray:
-    """Returns what some steps on devices that share each batch make of the weights."""
-    with share(tuple(devices)).scope():
+    """Returns what some steps under a strategy make of the weights."""
+    with strategy.scope():
         learner = wna_tf.Learner(cases.make_network(network, width, normalize=False), rule)
         learner.compile(keras.optimizers.SGD(0.01), "mse")
     before = flat(learner.network.trainable_variables)
@@ -77,8 +69,9 @@ def compare(
             f"{distance(update(*given, 'CPU:0'), update(*given, devices[0])):.1e}"
         )
         if devices[1:]:
-            one, all_of_them = change(*given, devices[:1]), change(*given, devices)
-            row[f"1 to {len(devices)} GPUs"] = f"{distance(one, all_of_them):.1e}"
+            one = change(*given, tf.distribute.OneDeviceStrategy(devices[0]))
+            every = change(*given, strategies.get("mirrored"))
+            row[f"1 to {len(devices)} GPUs"] = f"{distance(one, every):.1e}"
         rows.append(row)
     return rows
 
