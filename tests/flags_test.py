@@ -14,8 +14,10 @@ from wna_tf_command import cli, flagfiles
 FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags"))}
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
 # Beside the experiments of the papers.
-OTHERS = {"digits_width", "imagenet_sample", "rules_digits"} | {
-    f"results_{name}" for name in ("cifar10", "digits", "kmnist")
+EVERY_RULE = {"rules_digits": 60, "precision_digits": 12, "precision_kmnist": 12}
+OTHERS = {"digits_width", "imagenet_sample"} | {
+    *(f"results_{name}" for name in ("cifar10", "digits", "kmnist")),
+    *EVERY_RULE,
 }
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512)
@@ -155,10 +157,11 @@ def test_small_experiments_vary_what_the_full_ones_do():
                 assert len({getattr(each, field) for each in full}) > 1, (name, field)
 
 
-def test_every_rule_is_trained_on_digits():
-    configs, _ = read("rules_digits")
+@pytest.mark.parametrize("name", EVERY_RULE)
+def test_every_rule_is_trained(name):
+    configs, _ = read(name)
     assert tuple(dict.fromkeys(each.rule for each in configs)) == rules.names()
-    assert len(configs) == len(rules.names()) * 2 * 2 * 3 * 5
+    assert len(configs) == len(rules.names()) * EVERY_RULE[name]
 
 
 def test_comments_are_whole_lines():

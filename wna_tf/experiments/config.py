@@ -107,7 +107,10 @@ class Config:
         None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True
     )
     precision: str = _option(
-        "float32", "dtype policy of layers", choices=("float32", "mixed_bfloat16", "float64")
+        "float32",
+        "dtype policy of layers",
+        choices=("float32", "mixed_bfloat16", "float64"),
+        grid=True,
     )
     jit_compile: bool = _option(False, "whether XLA compiles the steps")
     batch_size: int = _option(100, "examples a step", minimum=1)
