@@ -11,9 +11,9 @@ import collections
 import pathlib
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from wna_tf import files
+from wna_tf import files, rules
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.reporting import exhibits
 
@@ -47,7 +47,15 @@ def summarize(runs: Sequence[run_directory.Run]) -> list[dict[str, object]]:
                 "diverged": sum(run.result["diverged"] is not None for run in of_seeds),
             }
         )
-    return rows
+    return sorted(rows, key=_in_order)
+
+
+def _in_order(row: Mapping[str, object]) -> tuple:
+    """Orders rows as the table of rules has them, those of rules that are not in it last."""
+    names = rules.names()
+    rule = str(row["rule"])
+    place = names.index(rule) if rule in names else len(names)
+    return place, *(row[name] for name in GROUP)
 
 
 def main(directory: str, table: str) -> None:

@@ -93,6 +93,7 @@ class DirectSign(Direct):
     """
 
     name = "direct_sign"
+    is_linear = False
 
     def signal(self, context: Context) -> tf.Tensor | None:
         error = context.error
@@ -108,6 +109,7 @@ class DirectTarget(Direct):
     """
 
     name = "direct_target"
+    is_linear = False
 
     def signal(self, context: Context) -> tf.Tensor:
         (output,) = context.program.outputs

@@ -45,6 +45,7 @@ class Feedback:
     name: ClassVar[str]
     carries: ClassVar[bool] = True
     reaches: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
 
     @property
     def products(self) -> float:
