@@ -42,7 +42,7 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
-            with progress.silenced(self.params.get("verbose") == 0):
+            with progress.silenced((self.params or {}).get("verbose") == 0):
                 values = {name: float(value) for name, value in self.measure().items()}
             logs |= {name: value for name, value in values.items() if math.isfinite(value)}
 
