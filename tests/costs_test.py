@@ -2,6 +2,7 @@
 
 import dataclasses
 import resource
+import time
 
 import keras
 import pytest
@@ -171,3 +172,14 @@ def test_an_estimate_is_none_where_it_is_not_known():
 
 def test_a_machine_is_measured():
     assert all(value >= 0 for value in costs.measure_machine(rounds=1))
+
+
+def test_a_small_operation_takes_the_same_where_other_work_takes_turns():
+    alone = costs._time_small_operation(30, time.thread_time)
+    turn = 50 * alone  # The other work has the processor four times as long, after each.
+
+    def clock():
+        now = time.thread_time()
+        return now + 4 * turn * (now // turn)
+
+    assert costs._time_small_operation(30, clock) == pytest.approx(alone, rel=0.5)

@@ -60,6 +60,20 @@ def test_a_diagnostic_takes_the_passes_that_it_tells(name):
     assert wide > narrow if passes else wide == narrow > 0
 
 
+@pytest.mark.parametrize("name", callbacks.names())
+def test_a_diagnostic_that_passes_through_the_network_writes_a_graph_of_each_map(name):
+    diagnostic = callbacks.get(name)
+    starts = MACHINE._replace(seconds_per_operation=0, bandwidth=1e30)
+    deep, shallow = (
+        parts(machine=starts, diagnostics=(name,), depth=depth, epochs=1)["diagnostics"]
+        for depth in (4, 2)
+    )
+    if diagnostic.passes_an_epoch or diagnostic.passes_a_step:
+        assert deep > 1.3 * shallow
+    else:
+        assert deep == shallow < parts()["build"]
+
+
 def test_sizes_of_tests_are_those_of_the_data():
     for name in ("add", "digits", "teacher"):
         test = build.load_data(Config(dataset=name, batch_size=50)).test

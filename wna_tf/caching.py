@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from wna_tf import progress
 from wna_tf.datasets import Data, Training, named_errors
 from wna_tf.datasets.pipeline import hold
 from wna_tf.graph.forward_pass import Evaluation, Remembered
@@ -133,7 +134,8 @@ def keep(learner: Learner, data: Data, names: Collection[str]) -> Data:
 
     tables: dict[str, tf.Variable] = {}
     with named_errors():
-        for index, (x, _) in enumerate(training.in_turn()):
+        batches = progress.track(training.in_turn(), "Cache of the frozen network", "batches")
+        for index, (x, _) in enumerate(batches):
             for name, output in evaluate(x).items():
                 if name not in tables:
                     shape, dtype = [size, *output.shape[1:]], output.dtype

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from wna_tf import progress
 from wna_tf.graph.jvp import transpose_jvp
 from wna_tf.graph.operators import Affine
 from wna_tf.graph.recurrence import Recurrence
@@ -164,14 +165,12 @@ def operator_alignment(
         else:
             u, v = (backward(vectors, kernel) for kernel in (a, b))
             products = [(image, image) for image in (forward(v, a), forward(u, a), forward(v, b))]
+        stage.advance()  # Within a graph it is the graph that is told of.
         return tf.stack([tf.reduce_sum(tf.reshape(x * y, [chunk, -1]), 1) for x, y in products], 1)
 
-    summands = tf.map_fn(
-        moments,
-        tf.range(0, count, chunk),
-        parallel_iterations=1,
-        fn_output_signature=dtype,
-    )
+    starts = tf.range(0, count, chunk)
+    with progress.Stage(f"Alignment of {step.name}", "chunks", math.ceil(count / chunk)) as stage:
+        summands = tf.map_fn(moments, starts, parallel_iterations=1, fn_output_signature=dtype)
     summands = tf.reshape(summands, [-1, 3])[:count]
     means = tf.reduce_mean(summands, 0)
     value = means[0] / tf.sqrt(means[1] * means[2])

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import replicas
+from wna_tf import progress, replicas
 
 _SECONDS = 0.2  # So long an interruption waits, and what shows progress.
 
@@ -102,23 +102,27 @@ class Evaluation:
         """Returns the metrics, by name, as `learner.evaluate` does.
 
         Args:
-            callbacks: What is told of it.
+            callbacks: What is told of it; None to show how far it is.
         """
         learner = self._learner
-        callbacks = callbacks or keras.callbacks.CallbackList(model=learner)
         batches = self._batches
         if batches is None:
             strategy = learner.distribute_strategy
             batches = iter(strategy.experimental_distribute_dataset(self._data))
         learner.make_test_function()
+        is_alone = callbacks is None
+        callbacks = callbacks or keras.callbacks.CallbackList(model=learner)
         callbacks.on_test_begin()
         learner.reset_metrics()
         step = 0
-        while step < self._steps:
-            for logs in learner.test_steps.take(batches, self._steps - step):
-                callbacks.on_test_batch_begin(step)
-                callbacks.on_test_batch_end(step, logs)
-                step += 1
+        with progress.Stage("Evaluation", "batches", self._steps) as stage:
+            while step < self._steps:
+                for logs in learner.test_steps.take(batches, self._steps - step):
+                    callbacks.on_test_batch_begin(step)
+                    callbacks.on_test_batch_end(step, logs)
+                    step += 1
+                    if is_alone:
+                        stage.advance()
         logs = {name: float(value) for name, value in learner.get_metrics_result().items()}
         callbacks.on_test_end(logs)
         return logs

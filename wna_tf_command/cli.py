@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from wna_tf import files, serialization
+from wna_tf import files, progress, serialization
 from wna_tf.experiments import build, commands, config, evaluation, executors, extensions
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
@@ -28,6 +28,7 @@ flags.DEFINE_list(
     [],
     "fields whose best values on validation examples the first seed chooses for others",
 )
+flags.DEFINE_bool("verbose", True, "show how far all is that takes over 5 seconds")
 flags.DEFINE_enum("executor", "local", executors.names(), "where the runs are trained")
 
 
@@ -125,7 +126,10 @@ def run(argv: Sequence[str]) -> None:
             )
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
-        with interruptible(goes_on if FLAGS.mode == "train" else begins):
+        with (
+            interruptible(goes_on if FLAGS.mode == "train" else begins),
+            progress.silenced(not FLAGS.verbose),
+        ):
             extensions.load(set_up().imports)
             if FLAGS.help:
                 print(describe(pathlib.Path(program).name))

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import measures
+from wna_tf import measures, progress
 from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Initial
@@ -126,7 +126,7 @@ class AlignmentScore(Diagnostic):
         current, initial = self.model.weight_values()
         names = self.model.program.affine_names
         values: dict[str, tf.Tensor] = {}
-        for affine, shape in self._shapes.items():
+        for affine, shape in progress.track(self._shapes.items(), "Alignment scores", "layers"):
             key, name = id(affine.kernel), names[affine]
             kernels = current[key], initial[key], tf.convert_to_tensor(self._weights[key])
             if affine not in self._scores:

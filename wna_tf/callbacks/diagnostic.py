@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from wna_tf import internals
+from wna_tf import internals, progress
 
 
 def compile_graph(function: Callable, *args: Any) -> Callable:
@@ -42,7 +42,8 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
-            values = {name: float(value) for name, value in self.measure().items()}
+            with progress.silenced((self.params or {}).get("verbose") == 0):
+                values = {name: float(value) for name, value in self.measure().items()}
             logs |= {name: value for name, value in values.items() if math.isfinite(value)}
 
 

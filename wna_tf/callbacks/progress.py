@@ -1,37 +1,33 @@
-"""The progress of a run: a bar in a terminal, lines in a file."""
+"""The progress of a run: epoch, step, rate and the time that is left."""
 
-import datetime
 import sys
-import time
 
 import keras
 
+from wna_tf import progress
 from wna_tf.callbacks.logs import looks_at_logs_alone
-
-_EVERY = 30.0  # Seconds: with steps of half a minute there is a line a minute still.
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows one bar for all epochs of a run; into a file, a line now and then and its end.
+    """Shows where a run is (see `wna_tf.progress`), and at its end the metrics.
 
-    A line tells epoch, step, steps a second and the time that is left, validation included. What
-    belongs to one map of the network, whose name has a `/`, is left to the history.
+    A line tells epoch, step, steps a second and the time that is left, validation included, and on
+    a terminal the metrics of the last epoch. What belongs to one map of the network, whose name has
+    a `/`, is left to the history.
 
     Args:
         every: Seconds from one line of a file to the next; it waits for a step to end.
     """
 
-    def __init__(self, every: float = _EVERY) -> None:
+    def __init__(self, every: float = progress.EVERY) -> None:
         super().__init__()
         self._every = every
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.state = 0  # Number of epochs done.
-        self._is_terminal = sys.stdout.isatty()
-        self._bar = keras.utils.Progbar(
-            self.params["epochs"], verbose=1 if self._is_terminal else 2, unit_name="epoch"
-        )
-        self._start = self._told = time.monotonic()
+        self._shown: dict[str, float] = {}
+        self._end = keras.utils.Progbar(self.params["epochs"], verbose=2, unit_name="epoch")
+        self._line = progress.Line(sys.stdout, self._every)
         self._trained = 0  # Steps since then: an interrupted run goes on with some behind it.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -41,35 +37,30 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         self._trained += 1
         self._step = batch + 1
-        self._tell()
+        self._line.tell(self._describe)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._tell()
+        self._line.tell(self._describe)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.state = epoch + 1
-        shown = {name: value for name, value in (logs or {}).items() if "/" not in name}
-        # Stateful: the bar would show means over the epochs.
-        self._bar.stateful_metrics.update(shown)
-        self._bar.update(self.state, list(shown.items()))
+        self._shown = {name: value for name, value in (logs or {}).items() if "/" not in name}
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        if self.state < self.params["epochs"] and self._is_terminal:
-            print()  # The bar has not ended its line.
+        self._line.end()
+        if self._shown:
+            # Stateful: it would show means over the epochs.
+            self._end.stateful_metrics.update(self._shown)
+            self._end.update(self.state, list(self._shown.items()), finalize=True)
 
-    def _tell(self) -> None:
-        """Prints a line into a file, if there was none for a while."""
-        now = time.monotonic()
-        if self._is_terminal or now - self._told < self._every:
-            return
-        self._told = now
+    def _describe(self, seconds: float) -> str:
         epochs, steps = self.params["epochs"], self.params["steps"]
-        rate = self._trained / (now - self._start)
-        line = f"epoch {self._epoch + 1}/{epochs}, step {self._step}"
-        if steps is None or not rate:  # The size is not known, or nothing was trained yet.
-            line += f": {rate:.3g} steps/s"
+        epoch = f"epoch {self._epoch + 1}/{epochs}, step {self._step}"
+        if steps is None:
+            text = f"{epoch}: {progress.pace(self._trained, None, 'steps', seconds)}"
         else:
             left = (epochs - self._epoch) * steps - self._step
-            seconds = datetime.timedelta(seconds=round(left / rate))
-            line += f"/{steps}: {rate:.3g} steps/s, {seconds} left"
-        print(line, flush=True)
+            text = f"{epoch}/{steps}: {progress.pace(self._trained, left, 'steps', seconds)}"
+        if self._line.is_terminal:
+            text += "".join(f" - {name}: {value:.4g}" for name, value in self._shown.items())
+        return text

@@ -7,11 +7,13 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from wna_tf import progress
 from wna_tf.datasets import pipeline
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
@@ -26,6 +28,7 @@ _MARKS = {
 }
 _EXPECTED = "Expected image files that can be decoded"
 _SHOWN = 10
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +169,7 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
 def count_files(directory: pathlib.Path) -> int:
     """Number of image files in the folders of a directory, whole or not; 0 if it is not there."""
     folders = [path for path in directory.glob("[!.]*") if path.is_dir()]
-    return sum(len(_image_names(folder)) for folder in folders)
+    return sum(map(len, _track(map(_image_names, folders), f"Listing {directory}", folders)))
 
 
 def first_size(files: Files) -> tuple[int, int]:
@@ -220,8 +223,9 @@ def _files(directory: pathlib.Path, classes: Sequence[str], skip_corrupt: bool) 
     directories = [directory / name for name in classes]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         # Disks answer several requests at a time.
-        listed = list(pool.map(_image_names, directories))
-        whole = np.concatenate(list(pool.map(_whole, directories, listed)))
+        listed = _track(pool.map(_image_names, directories), f"Listing {directory}", classes)
+        checked = pool.map(_whole, directories, listed)
+        whole = np.concatenate(_track(checked, f"Checking images of {directory}", classes))
     counts = np.array([len(names) for names in listed])
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
     in_turn = np.lexsort((labels, np.concatenate([np.arange(count) for count in counts])))
@@ -294,8 +298,17 @@ def _corrupt(files: Files, positions: np.ndarray) -> np.ndarray:
         .ignore_errors()
         .batch(1024)
     )
-    readable = [some for some, _ in dataset.as_numpy_iterator()]
-    return np.setdiff1d(positions, np.concatenate([positions[:0], *readable]))
+    readable = [positions[:0]]
+    with progress.Stage("Decoding images", "images", len(positions)) as stage:
+        for some, _ in dataset.as_numpy_iterator():
+            readable.append(some)
+            stage.advance(len(some))
+    return np.setdiff1d(positions, np.concatenate(readable))
+
+
+def _track(results: Iterator[_Result], what: str, folders: Sequence[object]) -> list[_Result]:
+    """Returns what comes of the folders, one after the other."""
+    return list(progress.track(results, what, "folders", len(folders)))
 
 
 def _and(parts: Sequence[str]) -> str:

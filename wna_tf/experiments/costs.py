@@ -44,6 +44,8 @@ _KERNEL, _KERNEL_BACK = 2.5, 10  # Passes over a kernel for its product, and for
 _BLOCK = 0.12  # What a block starts in a pass.
 _NORMALIZATION, _FUSED = 0.4, 4.5  # What a normalization starts in a pass: of features, of images.
 _LOOP, _LOOP_BACK = 0.2, 0.35  # What one turn of a loop over time starts, forward and back.
+# Small operations that are timed at a time: more would hardly ever be left alone by other work.
+_AT_A_TIME = 20
 _STEP = 2  # What loss, metrics and optimizer start.
 
 
@@ -326,9 +328,14 @@ def measure_machine(
     bandwidth = (
         _FORWARD[True] * _FLOAT * 50 * 32 * 32 * 64 / _time(lambda: pass_over(x), rounds, clock)
     )
+    return Machine(wide, slope / wide, bandwidth, _time_small_operation(rounds, clock))
+
+
+def _time_small_operation(rounds: int, clock: Callable) -> float:
+    """Returns the seconds around a small operation, which is all that it takes."""
     y = tf.zeros((1, 1))
-    start = tf.function(lambda y: [tf.matmul(y + n, y) for n in range(100)], autograph=False)
-    return Machine(wide, slope / wide, bandwidth, _time(lambda: start(y), rounds, clock) / 100)
+    start = tf.function(lambda y: [tf.matmul(y + n, y) for n in range(_AT_A_TIME)], autograph=False)
+    return _time(lambda: start(y), rounds * 100 // _AT_A_TIME, clock) / _AT_A_TIME
 
 
 def _time_convolution(width: int, rounds: int, clock: Callable) -> float:

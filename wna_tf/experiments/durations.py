@@ -16,7 +16,8 @@ _BUILD = 3900  # For each affine map: a learner, and the graphs of its steps.
 _RUN = 4000  # What every run does: data, weights anew, graphs that are its own, files.
 _EPOCH = 60  # Callbacks and the history.
 _EVALUATION = 40  # An evaluation, beside its batches.
-_DIAGNOSTIC, _MEASUREMENT = 3000, 80  # A diagnostic's graph, and what it measures, each epoch.
+_DIAGNOSTIC, _MEASUREMENT = 350, 10  # A diagnostic, and what it measures, each epoch.
+_PASSES = 2500  # For each affine map: the graph of a diagnostic that passes through the network.
 _CHECKPOINT = 300  # A checkpoint, beside its bytes.
 _DISK = 5e8  # Bytes that are written in a second.
 _FORWARD = "readout"  # The rule whose steps are a forward pass, all but the head's update.
@@ -51,7 +52,8 @@ def parts(
         "run": _RUN,
         "steps": _EPOCH * config.epochs,
         "evaluation": _EVALUATION * (config.epochs * bool(validation) + 1),
-        "diagnostics": len(diagnostics) * (_DIAGNOSTIC + _MEASUREMENT * config.epochs),
+        "diagnostics": len(diagnostics) * (_DIAGNOSTIC + _MEASUREMENT * config.epochs)
+        + _PASSES * len(blocks) * sum(map(_passes, diagnostics)),
         "checkpoints": _CHECKPOINT * checkpoints,
     }
     measured = sum(
@@ -93,6 +95,11 @@ def total(
         seconds += sum((parts(config, shared, setup, kind not in known) or {}).values())
         known.add(kind)
     return seconds
+
+
+def _passes(diagnostic: type[callbacks.Diagnostic]) -> bool:
+    """Returns whether a diagnostic passes through the network, not over the weights alone."""
+    return diagnostic.passes_an_epoch + diagnostic.passes_a_step > 0
 
 
 def _batches(config: Config) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, files, losses, saved_model
+from wna_tf import datasets, files, losses, progress, saved_model
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, classification, environment, export, run_directory, training
 from wna_tf.experiments.config import Config
@@ -97,7 +97,7 @@ def evaluate(
         training.check(config)
         planned.append((run, config, _place(run / "evaluation", config, split)))
     evaluations = []
-    for run, config, place in planned:
+    for run, config, place in progress.track(planned, "Evaluation", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
         evaluations.append(_evaluate(run / run_directory.MODEL, _serve(run), config, split, place))
     return evaluations
@@ -207,7 +207,8 @@ def _evaluate(
     _check_fit(model, served, config.dataset, data)
     files.make_directory(place.parent)  # Before the work: it may take long.
     with datasets.named_errors():
-        pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in batches]
+        told = progress.track(batches, f"Evaluation of {_name(model)}", "batches")
+        pairs = [(y.numpy(), np.asarray(served.call(x))) for x, y in told]
     targets, outputs = (np.concatenate(part) for part in zip(*pairs, strict=True))
 
     numbers = {

@@ -5,6 +5,7 @@ import zipfile
 
 import keras
 
+from wna_tf import progress
 from wna_tf.experiments import run_directory
 from wna_tf.learner import Learner
 from wna_tf.saved_model import check_own, first_line
@@ -60,7 +61,7 @@ def export_runs(directory: pathlib.Path) -> list[pathlib.Path]:
     for run in runs:
         check_own((run / SAVED_MODEL).resolve())
     written = []
-    for run in runs:
+    for run in progress.track(runs, "Export", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
         load(run).export(run / SAVED_MODEL)
         written.append(run / SAVED_MODEL)

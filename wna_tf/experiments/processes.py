@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any
 
+from wna_tf import progress
 from wna_tf.experiments import environment
 
 _PATIENCE = 10.0  # Seconds in which a worker can leave nothing half-written, before it is killed.
@@ -174,6 +175,7 @@ def work(number: int) -> None:
 
     signal.signal(signal.SIGTERM, end)
     threading.Thread(target=listen, daemon=True).start()
-    while True:
-        function, item = received.get()
-        parent.send(function(item))
+    with progress.silenced():  # Its last line on standard error says why it died.
+        while True:
+            function, item = received.get()
+            parent.send(function(item))

@@ -77,7 +77,7 @@ def fit(
         model=learner,
         epochs=epochs,
         steps=data.steps,
-        verbose=0,
+        verbose=1,
     )
     batches = learner.distribute_strategy.experimental_distribute_dataset(
         data.batches_from(saver.step)

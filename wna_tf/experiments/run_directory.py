@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from wna_tf import files
+from wna_tf import files, progress
 
 CONFIG = "config.json"
 HISTORY = "history.csv"
@@ -187,7 +187,8 @@ def read_runs(directory: pathlib.Path) -> list[Run]:
     Raises:
         FileNotFoundError: If there is none.
     """
-    runs = [read_run(path.parent) for path in sorted(directory.glob(f"*/{RESULT}"))]
+    found = sorted(directory.glob(f"*/{RESULT}"))
+    runs = [read_run(path.parent) for path in progress.track(found, "Reading", "runs")]
     if not runs:
         raise FileNotFoundError(f"Expected a directory of finished runs. Received: {directory}")
     return runs

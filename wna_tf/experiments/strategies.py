@@ -13,6 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from wna_tf import progress
 from wna_tf.experiments.config import STRATEGIES
 
 
@@ -97,11 +98,15 @@ def from_chief(strategy: tf.distribute.Strategy, find: Callable[[], Any]) -> Any
 
 @contextlib.contextmanager
 def chief_alone_prints(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Keeps what other workers than the chief print from standard output."""
+    """Keeps what other workers than the chief print from standard output, and their progress."""
     if is_chief(strategy):
         yield
     else:
-        with pathlib.Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            pathlib.Path(os.devnull).open("w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            progress.silenced(),
+        ):
             yield
 
 

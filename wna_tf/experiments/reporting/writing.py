@@ -2,10 +2,10 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wna_tf import files
+from wna_tf import files, progress
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.reporting import exhibits, fields, figures, measures, page, tables
 from wna_tf.experiments.reporting.charts import Chart, Exhibit
@@ -48,17 +48,13 @@ def report(
     known = fields.complete([*selected, *fields.select(_failed(directory), given)])
     finished = [run for run in known if not measures.has_failed(run)]
     varying = fields.varying([run.config for run in known])
-    made = []
+    charts = list(_charts(finished, varying))
     with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
-        for name in measures.MAIN:
-            own = [run for run in finished if measures.main(run) == name]
-            if not own:
-                continue
-            for chart in exhibits.study(own, varying):
-                if len(own) < len(finished) and not chart.name.startswith(name):
-                    chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
-                made.append(_write(chart, beside, directory / FOLDER))
+        made = [
+            _write(chart, beside, directory / FOLDER)
+            for chart in progress.track(charts, "Report", "figures")
+        ]
     with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying, asked))
     return made
@@ -68,6 +64,18 @@ def check_own(directory: pathlib.Path) -> None:
     """Raises a ValueError if something else than a report is in the place of one."""
     files.check_own(directory / FOLDER, _is_folder, "directory for the report")
     files.check_own(directory / page.PAGE, page.is_page, "file for the report")
+
+
+def _charts(finished: Sequence[run_directory.Run], varying: fields.Varying) -> Iterator[Chart]:
+    """Yields the charts of every main result, under names that tell them apart."""
+    for name in measures.MAIN:
+        own = [run for run in finished if measures.main(run) == name]
+        if not own:
+            continue
+        for chart in exhibits.study(own, varying):
+            if len(own) < len(finished) and not chart.name.startswith(name):
+                chart = dataclasses.replace(chart, name=f"{name}_{chart.name}")
+            yield chart
 
 
 def _is_folder(directory: pathlib.Path) -> bool:
