@@ -279,6 +279,14 @@ def predict_outputs(
 def predict_losses(
     kernel: Any, initial: Any, targets: Any, learning_rate: float, steps: int
 ) -> np.ndarray:
-    """Predicts the mean squared error along `predict_outputs`, [steps + 1]."""
+    """Predicts the mean squared error along `predict_outputs`, [steps + 1].
+
+    Args:
+        kernel: As for `predict_outputs`.
+        initial: As for `predict_outputs`.
+        targets: As for `predict_outputs`.
+        learning_rate: As for `predict_outputs`.
+        steps: As for `predict_outputs`.
+    """
     predicted = predict_outputs(kernel, initial, targets, learning_rate, steps)
     return np.mean((predicted - np.asarray(targets)) ** 2, axis=(1, 2))
