@@ -29,9 +29,10 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 # The site, from docs/ and the docstrings. A broken link, a page that no list of contents has and a public
-# name without docstring are errors.
+# name without docstring are errors, and so is a script, a style or an image of another host.
 docs: $(DOCS)/.ready
 	$(DOCS)/bin/sphinx-build --quiet --fresh-env --fail-on-warning docs $(SITE)
+	! grep -rE --include="*.html" '<(script|link|img)[^>]+(src|href)="(https?:)?//' $(SITE)
 
 docs-serve: docs
 	$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) 8000
