@@ -52,7 +52,11 @@ def cache(learner: Learner, data: Data, gigabytes: float = GIGABYTES) -> Data:
 
 
 def check(gigabytes: float) -> None:
-    """Raises a ValueError unless `gigabytes` is a number above 0."""
+    """Raises a ValueError unless `gigabytes` is a number above 0.
+
+    Args:
+        gigabytes: Memory for a cache, in units of 1e9 bytes.
+    """
     is_number = isinstance(gigabytes, int | float) and not isinstance(gigabytes, bool)
     if not is_number or not 0 < gigabytes < math.inf:
         raise ValueError(

@@ -224,6 +224,10 @@ class Learner(Trainer):
 
         It is the network's; with the rule `linearized`, that of the linearized network, which
         normalizes by the statistics of the batch that it is given (see `linearize.outputs`).
+
+        Args:
+            inputs: What the network takes, [batch, ...].
+            training: Whether layers are in training mode; None for Keras's choice.
         """
         if self.rule.error == "linearized":
             return linearize.outputs(self, inputs, training=bool(training))
@@ -306,7 +310,11 @@ class Learner(Trainer):
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Applies the updates of one batch; Keras calls it."""
+        """Applies the updates of one batch; Keras calls it.
+
+        Args:
+            data: Inputs, targets and sample weights, as Keras packs them.
+        """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         step = self._learn(x, y, sample_weight)
         for observe in self.observers:
@@ -405,12 +413,20 @@ class Learner(Trainer):
         return context, errors
 
     def save_own_variables(self, store: Any) -> None:
-        """Saves the initial and the feedback weights; Keras calls it."""
+        """Saves the initial and the feedback weights; Keras calls it.
+
+        Args:
+            store: Where Keras keeps arrays by key.
+        """
         for key, variable in self._own.by_key().items():
             store[key] = variable
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved, in this or an earlier version; Keras calls it."""
+        """Loads what `save_own_variables` saved, in this or an earlier version; Keras calls it.
+
+        Args:
+            store: Where Keras keeps arrays by key.
+        """
         self._own.load(store)
 
     def get_config(self) -> dict[str, Any]:

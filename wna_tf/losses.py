@@ -13,6 +13,10 @@ class SumSquaredError(keras.losses.Loss):
 
     The loss of the Add task: `sum over t of mean over batch of (o_t - y_t)^2`, for targets and
     outputs [batch, time, 1]. Source: Boopathy and Fiete (2022).
+
+    Args:
+        name: Name of the loss.
+        **kwargs: Arguments of `keras.losses.Loss`.
     """
 
     def __init__(self, name: str = "sum_squared_error", **kwargs: Any) -> None:
@@ -76,6 +80,9 @@ def names() -> tuple[str, ...]:
 
 def get(name: str) -> Any:
     """Returns a loss: one of this module, or one of Keras by any of its names, of logits.
+
+    Args:
+        name: One of `names()`, or another of Keras's names.
 
     Raises:
         ValueError: If there is none of that name.

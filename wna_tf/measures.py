@@ -184,6 +184,10 @@ def shuffle(kernel: tf.Tensor, seed: int = 0) -> tf.Tensor:
     """Returns a kernel with its entries permuted: the control of the alignment score.
 
     The control is the score of `shuffle(trained) - initial`. Source: Boopathy and Fiete (2022).
+
+    Args:
+        kernel: The kernel.
+        seed: Seed of the order.
     """
     entries = tf.random.experimental.stateless_shuffle(tf.reshape(kernel, [-1]), [seed, 0])
     return tf.reshape(entries, kernel.shape)
@@ -206,6 +210,10 @@ def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
     NaN if one is zero. Exact near 0 and 180, where the arc cosine of a cosine is not.
     Source: Kahan (2006), "How futile are mindless assessments of roundoff", section 12.
+
+    Args:
+        a: A tensor.
+        b: Another of the same shape.
     """
     a, b = (tf.reshape(tf.cast(x, tf.float64), [-1]) for x in (a, b))
     a, b = a / tf.norm(a), b / tf.norm(b)

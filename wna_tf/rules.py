@@ -141,7 +141,11 @@ def register(name: str, rule: Rule) -> None:
 
 
 def serialize(rule: Rule) -> dict:
-    """Returns a rule as a dict of plain values."""
+    """Returns a rule as a dict of plain values.
+
+    Args:
+        rule: The rule.
+    """
     return {
         "feedback": feedback_sources.serialize(rule.feedback),
         "derivative": rule.derivative,
@@ -152,6 +156,9 @@ def serialize(rule: Rule) -> dict:
 
 def deserialize(config: dict) -> Rule:
     """Returns the rule of a dict made by `serialize`; its error may be missing.
+
+    Args:
+        config: The dict.
 
     Raises:
         ValueError: If the dict does not have exactly the fields of a rule.

@@ -54,6 +54,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> type[Diagnostic]:
     """Returns the class of a diagnostic.
 
+    Args:
+        name: One of `names()`.
+
     Raises:
         ValueError: If the name is unknown; the message lists the names.
     """
@@ -82,6 +85,9 @@ def register(name: str, diagnostic: type[Diagnostic]) -> None:
 
 def check_diagnostics(names: Sequence[str]) -> None:
     """Checks names of diagnostics.
+
+    Args:
+        names: Names of diagnostics.
 
     Raises:
         ValueError: If one is unknown or there twice; the message lists the names.

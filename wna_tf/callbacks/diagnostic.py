@@ -85,7 +85,12 @@ class BatchDiagnostic(Diagnostic):
 
     @abc.abstractmethod
     def measure_batch(self, x: Any, y: Any) -> dict[str, tf.Tensor]:
-        """Returns the values on one batch, by column; called once, to write a graph."""
+        """Returns the values on one batch, by column; called once, to write a graph.
+
+        Args:
+            x: Inputs, [batch, ...].
+            y: Targets, [batch, ...].
+        """
 
     def measure(self) -> dict[str, tf.Tensor]:
         batch = self.batch()

@@ -21,7 +21,11 @@ class Credit(abc.ABC):
     name: ClassVar[str]
 
     def check(self, rule: Rule) -> None:
-        """Raises a ValueError if the updates of a rule cannot be computed so."""
+        """Raises a ValueError if the updates of a rule cannot be computed so.
+
+        Args:
+            rule: The rule of a learner.
+        """
         del rule
 
     @abc.abstractmethod
@@ -83,7 +87,13 @@ class Forward(Credit):
         return Credited(updates, {})
 
     def draw(self, index: int, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Returns tangents N(0, 1) for the output of a map, [num_tangents, *shape of like]."""
+        """Returns tangents N(0, 1) for the output of a map, [num_tangents, *shape of like].
+
+        Args:
+            index: Number of the map in the network.
+            like: An output of the map, [batch, ...].
+            seed: Seed of the step, [2].
+        """
         return tf.random.stateless_normal(
             tf.concat([[self.num_tangents], tf.shape(like)], 0),
             tf.random.experimental.stateless_fold_in(seed, index, alg="philox"),
@@ -134,5 +144,9 @@ def register(kind: Kind) -> Kind:
 
 
 def serialize(credit: Credit) -> dict:
-    """Returns a way to assign credit as a dict that `get` accepts."""
+    """Returns a way to assign credit as a dict that `get` accepts.
+
+    Args:
+        credit: One that is registered.
+    """
     return serialization.serialize(credit)

@@ -75,6 +75,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Dataset:
     """Returns a data set, of which nothing is loaded.
 
+    Args:
+        name: One of `names()`.
+
     Raises:
         ValueError: If the name is unknown; the message lists the names.
     """
@@ -104,12 +107,20 @@ def register(name: str, dataset: Dataset) -> None:
 
 
 def has_classes(name: str) -> bool:
-    """Whether the targets of a data set, one of `names()`, are classes."""
+    """Whether the targets of a data set, one of `names()`, are classes.
+
+    Args:
+        name: One of `names()`.
+    """
     return get(name).has_classes
 
 
 def is_generated(name: str) -> bool:
-    """Whether the seed makes the examples of a data set, one of `names()`, beside their order."""
+    """Whether the seed makes the examples of a data set, one of `names()`, beside their order.
+
+    Args:
+        name: One of `names()`.
+    """
     return get(name).is_generated
 
 

@@ -67,11 +67,19 @@ class Training:
         return passes.apply(tf.data.experimental.assert_cardinality(self.steps))
 
     def in_turn(self, seed: int | None = None) -> tf.data.Dataset:
-        """The examples in the order of their positions; augmented only if there is a seed."""
+        """The examples in the order of their positions; augmented only if there is a seed.
+
+        Args:
+            seed: Seed of the augmentation; None for none.
+        """
         return _in_turn(self.source, self.positions, self.batch_size, seed)
 
     def batches_from(self, step: int) -> tf.data.Dataset:
-        """The batches from a step on, without end."""
+        """The batches from a step on, without end.
+
+        Args:
+            step: How many batches are left out, from the first epoch's on.
+        """
         epoch, begin = divmod(step, self.steps)
         batches = self._epochs(tf.data.Dataset.counter(epoch), begin)
         return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
@@ -228,6 +236,9 @@ class Data:
     def shuffled_by(self, seed: int) -> "Data":
         """Returns the same examples, with order and augmentation of another seed.
 
+        Args:
+            seed: Seed of the order of the training examples and of their augmentation.
+
         Raises:
             ValueError: If the seed is not an integer or out of range.
         """
@@ -235,7 +246,11 @@ class Data:
         return dataclasses.replace(self, training=dataclasses.replace(self.training, seed=seed))
 
     def fetched_from(self, source: Source) -> "Data":
-        """Returns the training batches of the same orders, from the first on, of another source."""
+        """Returns the training batches of the same orders, from the first on, of another source.
+
+        Args:
+            source: Where the examples come from, at the same positions.
+        """
         return dataclasses.replace(self, training=dataclasses.replace(self.training, source=source))
 
 

@@ -114,6 +114,9 @@ def finished_runs(directory: pathlib.Path) -> list[pathlib.Path]:
 def read_run(directory: pathlib.Path) -> Run:
     """Reads a finished run.
 
+    Args:
+        directory: That of the run.
+
     Raises:
         FileNotFoundError: If a file of it is missing.
         ValueError: If a file of it is damaged.
@@ -183,6 +186,9 @@ def _is_number(value: Any) -> bool:
 
 def read_runs(directory: pathlib.Path) -> list[Run]:
     """Reads the finished runs in a directory, by name.
+
+    Args:
+        directory: The directory that holds those of runs.
 
     Raises:
         FileNotFoundError: If there is none.

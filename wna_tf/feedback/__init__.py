@@ -125,7 +125,11 @@ def register(source: Source) -> Source:
 
 
 def check_registered(feedback: Feedback) -> None:
-    """Raises a ValueError unless the name of a source leads to its class."""
+    """Raises a ValueError unless the name of a source leads to its class.
+
+    Args:
+        feedback: The source.
+    """
     if feedback.name not in names() or type(feedback) is not type(get(feedback.name)):
         raise ValueError(
             "Expected a rule whose feedback source is registered, by wna_tf.feedback.register. "
@@ -134,5 +138,9 @@ def check_registered(feedback: Feedback) -> None:
 
 
 def serialize(feedback: Feedback) -> dict:
-    """Returns a source as a dict that `get` accepts."""
+    """Returns a source as a dict that `get` accepts.
+
+    Args:
+        feedback: One that is registered.
+    """
     return serialization.serialize(feedback)

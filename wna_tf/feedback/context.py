@@ -54,19 +54,35 @@ class Moment:
     seed: tf.Tensor
 
     def kernel(self, step: Affine) -> tf.Tensor:
-        """Returns the current kernel of a map."""
+        """Returns the current kernel of a map.
+
+        Args:
+            step: An affine map of the program.
+        """
         return self.current[id(step.kernel)]
 
     def initial_kernel(self, step: Affine) -> tf.Tensor:
-        """Returns the kernel of a map at initialization."""
+        """Returns the kernel of a map at initialization.
+
+        Args:
+            step: An affine map of the program.
+        """
         return self.initial[id(step.kernel)]
 
     def values(self, step: Map) -> list[tf.Tensor]:
-        """Returns the current values of a map's weights."""
+        """Returns the current values of a map's weights.
+
+        Args:
+            step: A map of the program.
+        """
         return [self.current[id(variable)] for variable in step.weights]
 
     def feedback(self, step: Affine) -> tuple[tf.Tensor, ...]:
-        """Returns the feedback weights of a map, in the order in which the source named them."""
+        """Returns the feedback weights of a map, in the order in which the source named them.
+
+        Args:
+            step: An affine map of the program.
+        """
         return self._feedback.get(step, ())
 
     @functools.cached_property
@@ -81,6 +97,9 @@ class Moment:
         Keras does with all updates at once, which it then splits: so a kernel that carries deltas
         might be read after its update. What an edge of control holds back is therefore each update
         itself, and by an operation that is not taken for an identity.
+
+        Args:
+            values: What is to wait, as updates.
         """
         with tf.control_dependencies(
             [*self.current.values(), *(value for some in self.owned for value in some.values)]
@@ -88,7 +107,12 @@ class Moment:
             return [tf.ensure_shape(value, value.shape) for value in values]
 
     def seed_of(self, step: Affine, part: int = 0) -> tf.Tensor:
-        """Returns a seed [2] for the kernel of a map, another for each of its parts."""
+        """Returns a seed [2] for the kernel of a map, another for each of its parts.
+
+        Args:
+            step: An affine map of the program.
+            part: Which part of its kernel.
+        """
         kernels = list(dict.fromkeys(id(other.kernel) for other in self.program.affine_maps))
         return _fold_in(_fold_in(self.seed, kernels.index(id(step.kernel))), part)
 
@@ -147,24 +171,44 @@ class Context(Moment):
         return tf.maximum(tf.shape(self.networks.inputs[0])[0], 1)
 
     def record(self, step: Affine) -> Record:
-        """Returns what a map did in the network whose activity is read."""
+        """Returns what a map did in the network whose activity is read.
+
+        Args:
+            step: An affine map of the program.
+        """
         return self.networks[self.activity].records[step]
 
     def presynaptic(self, step: Affine) -> list[tf.Tensor]:
-        """Returns what the parts of a map's kernel act on, [batch, ...] each; most have one."""
+        """Returns what the parts of a map's kernel act on, [batch, ...] each; most have one.
+
+        Args:
+            step: An affine map of the program.
+        """
         return step.presynaptic(self.record(step))
 
     def activation(self, place: Value) -> tf.Tensor:
-        """Returns the value at a place, [batch, ...], in the network whose activity is read."""
+        """Returns the value at a place, [batch, ...], in the network whose activity is read.
+
+        Args:
+            place: A place of the program, as `step.outputs` has them.
+        """
         return self.networks[self.activity].values[place.index]
 
     def delta(self, step: Affine) -> tf.Tensor | None:
-        """Returns the delta of a map's output, [batch, ...]; None if none arrived."""
+        """Returns the delta of a map's output, [batch, ...]; None if none arrived.
+
+        Args:
+            step: An affine map of the program.
+        """
         (delta, *_) = self.deltas.get(step, [None])
         return None if delta is None else self._unweigh(delta.for_weights)
 
     def update(self, step: Affine) -> tf.Tensor | None:
-        """Returns the update of a map's kernel; None if it does not learn."""
+        """Returns the update of a map's kernel; None if it does not learn.
+
+        Args:
+            step: An affine map of the program.
+        """
         update = self.updates.get(id(step.kernel))
         return None if update is None else self._unweigh(update)
 
@@ -178,7 +222,12 @@ class Context(Moment):
         return self._draw(tf.random.stateless_normal, like, seed)
 
     def uniform(self, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Draws from [0, 1), as `normal` does."""
+        """Draws from [0, 1), as `normal` does.
+
+        Args:
+            like: Tensor of the shape and dtype to draw.
+            seed: Seed, [2], as `seed_of` returns it.
+        """
         return self._draw(tf.random.stateless_uniform, like, seed)
 
     def _draw(self, draw: Any, like: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -188,7 +237,11 @@ class Context(Moment):
         return tf.reshape(drawn[begin : begin + size], tf.shape(like))
 
     def weigh(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Returns what this replica gives the optimizer, of what is as on one device."""
+        """Returns what this replica gives the optimizer, of what is as on one device.
+
+        Args:
+            tensor: A sum or mean over the whole batch.
+        """
         for factor in self._factors:
             tensor = tensor * tf.cast(factor, tensor.dtype)
         return tensor

@@ -62,7 +62,11 @@ class Direct(Feedback):
         return feedback
 
     def initializer(self, size: int) -> keras.initializers.Initializer:
-        """Returns the distribution of projections to a block output of some size."""
+        """Returns the distribution of projections to a block output of some size.
+
+        Args:
+            size: Entries of the output of an example.
+        """
         return keras.initializers.RandomNormal(stddev=size**-0.5)
 
     def needs(self, program: Program, weights: FeedbackWeights, trained: Collection[int]) -> bool:
@@ -82,7 +86,11 @@ class Direct(Feedback):
         }
 
     def signal(self, context: Context) -> tf.Tensor | None:
-        """Returns what is projected, [batch, classes]; None for nothing."""
+        """Returns what is projected, [batch, classes]; None for nothing.
+
+        Args:
+            context: The step.
+        """
         return context.error
 
 
@@ -199,7 +207,13 @@ class DirectForward(Direct):
         return keras.initializers.Zeros()
 
     def perturbation(self, step: Affine, like: tf.Tensor, context: Context) -> tf.Tensor:
-        """Draws the tangent of the output of a map's block, which is like a tensor."""
+        """Draws the tangent of the output of a map's block, which is like a tensor.
+
+        Args:
+            step: The affine map of the block.
+            like: The output of the block, [batch, ...].
+            context: The step.
+        """
         return context.normal(like, context.seed_of(step))
 
     def learn(self, context: Context) -> Changes:

@@ -72,7 +72,14 @@ class Layerwise(Random):
         return [some._replace(learned=True) for some in super().weights(program)]
 
     def draw(self, step: Affine, part: int, like: tf.Tensor, context: Context) -> tf.Tensor:
-        """Draws what a part of a map's kernel acts on instead of activity, like a tensor."""
+        """Draws what a part of a map's kernel acts on instead of activity, like a tensor.
+
+        Args:
+            step: The affine map.
+            part: Which part of its kernel.
+            like: Presynaptic activity of that part, [batch, ...].
+            context: The step.
+        """
         return context.normal(like, context.seed_of(step, part))
 
     def learn(self, context: Context) -> Changes:
@@ -91,7 +98,14 @@ class Layerwise(Random):
     def term(
         self, step: Affine, kernel: tf.Tensor, weights: tf.Tensor, context: Context
     ) -> tf.Tensor:
-        """Returns the part of the term that depends on what is given to a map, a scalar."""
+        """Returns the part of the term that depends on what is given to a map, a scalar.
+
+        Args:
+            step: The affine map.
+            kernel: Its kernel.
+            weights: Its feedback weights.
+            context: The step.
+        """
         x = context.presynaptic(step)
         if self.noise:
             x = [self.draw(step, part, like, context) for part, like in enumerate(x)]
@@ -111,7 +125,14 @@ class Layerwise(Random):
     def descend(
         self, maps: tuple[Affine, ...], kernel: tf.Tensor, weights: tf.Tensor, context: Context
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the derivatives of the term of a kernel by feedback weights and by kernel."""
+        """Returns the derivatives of the term of a kernel by feedback weights and by kernel.
+
+        Args:
+            maps: The maps that share the kernel.
+            kernel: The kernel.
+            weights: Its feedback weights.
+            context: The step.
+        """
         by_feedback = 2 * self.decay * weights - self.symmetry * kernel
         by_kernel = 2 * self.decay * kernel - self.symmetry * weights
         if self.amplification or self.sparsity or self.nullity:

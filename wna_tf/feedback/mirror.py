@@ -50,7 +50,14 @@ class WeightMirror(Random):
         return 2 / self.every
 
     def draw(self, step: Affine, part: int, like: tf.Tensor, context: Context) -> tf.Tensor:
-        """Draws the noise that is sent through a part of a map's kernel, like a tensor."""
+        """Draws the noise that is sent through a part of a map's kernel, like a tensor.
+
+        Args:
+            step: The affine map.
+            part: Which part of its kernel.
+            like: Presynaptic activity of that part, [batch, ...].
+            context: The step.
+        """
         uniform = context.uniform(like, context.seed_of(step, part))
         return math.sqrt(12) * self.noise * (uniform - 0.5)
 

@@ -65,5 +65,10 @@ class SignRedrawn(Feedback):
         return self.magnitude(step, moment) * tf.sign(moment.kernel(step))
 
     def magnitude(self, step: Affine, moment: Moment) -> tf.Tensor:
-        """Draws the magnitudes of a map's weights in this step."""
+        """Draws the magnitudes of a map's weights in this step.
+
+        Args:
+            step: The affine map.
+            moment: The time of the draw, whose step and seed tell the numbers.
+        """
         return tf.abs(draw(step, moment.seed_of(step)))

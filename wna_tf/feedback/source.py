@@ -56,6 +56,9 @@ class Feedback:
         """Returns what feedback weights this source owns, in the order of the network.
 
         A learner makes those that it `needs`.
+
+        Args:
+            program: The network, as maps.
         """
         del program
         return []

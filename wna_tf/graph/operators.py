@@ -19,7 +19,11 @@ from wna_tf.graph.jvp import Tangent, push_through, transpose_jvp
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """The place of a tensor that flows between maps."""
+    """The place of a tensor that flows between maps.
+
+    Args:
+        index: Its number in the program.
+    """
 
     index: int
 
@@ -79,7 +83,11 @@ class Map(abc.ABC):
     weights: tuple[keras.Variable, ...]
 
     def learns(self, trained: Collection[int]) -> bool:
-        """Returns whether some of its weights are among those with these `id`s."""
+        """Returns whether some of its weights are among those with these `id`s.
+
+        Args:
+            trained: The `id`s of variables.
+        """
         return any(id(variable) in trained for variable in self.weights)
 
     def carries(self, above: Collection[Value], trained: Collection[int]) -> bool:
@@ -186,11 +194,22 @@ class Affine(Map):
         return self.weights[0]
 
     def apply(self, x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the map's output, [batch, ...]."""
+        """Returns the map's output, [batch, ...].
+
+        Args:
+            x: Input, [batch, ...].
+            kernel: Value of the kernel.
+            bias: Value of the bias; None if there is none.
+        """
         return self.complete(self.linear(x, kernel), bias)
 
     def complete(self, product: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns a product of activity and kernel with the map's scale, and its bias added."""
+        """Returns a product of activity and kernel with the map's scale, and its bias added.
+
+        Args:
+            product: What `linear` returned, [batch, ...].
+            bias: Value of the bias; None if there is none.
+        """
         outputs = self._scale(product)
         return outputs if bias is None or self.offset is None else outputs + self.offset(bias)
 
@@ -203,7 +222,13 @@ class Affine(Map):
     def push(
         self, record: Record, inputs: Sequence[Tangent], weights: Sequence[Tangent]
     ) -> list[Tangent]:
-        """Returns `A(dx; W) + A(x; dW)`: since the map is linear in each, its own values."""
+        """Returns `A(dx; W) + A(x; dW)`: since the map is linear in each, its own values.
+
+        Args:
+            record: What `evaluate` returned.
+            inputs: Tangents of the inputs; None for zero.
+            weights: Tangents of the weights; None for zero.
+        """
         (dx,) = inputs
         terms = [
             None if dx is None else self.apply(dx, record.weights[0]),
@@ -258,11 +283,20 @@ class Affine(Map):
         return self.transpose_kernel(self.presynaptic(record), record.weights[0], delta)
 
     def presynaptic(self, record: Record) -> list[tf.Tensor]:
-        """Returns what the parts of the kernel act on, [batch, ...] each; most have one."""
+        """Returns what the parts of the kernel act on, [batch, ...] each; most have one.
+
+        Args:
+            record: What `evaluate` returned.
+        """
         return record.inputs
 
     def multiply(self, activities: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
-        """Returns what a kernel makes of presynaptic activities, without scale and bias."""
+        """Returns what a kernel makes of presynaptic activities, without scale and bias.
+
+        Args:
+            activities: As `presynaptic` returns them.
+            kernel: Value of the kernel.
+        """
         return self.linear(activities[0], kernel)
 
     def transpose_kernel(
@@ -278,7 +312,11 @@ class Affine(Map):
         return transpose_jvp(lambda kernel: self.multiply(activities, kernel), like, delta)
 
     def rows(self, record: Record) -> tf.Tensor:
-        """Returns what the kernel of a product multiplies, [batch, rows, fan_in]."""
+        """Returns what the kernel of a product multiplies, [batch, rows, fan_in].
+
+        Args:
+            record: What `evaluate` returned.
+        """
         *shape, _ = self.kernel.shape
         identity = tf.eye(math.prod(shape), dtype=self.kernel.dtype)
         # A kernel that is the identity makes patches of an image, scaled as the map scales them.
@@ -287,7 +325,11 @@ class Affine(Map):
         return self.as_rows(self._scale(unfolded))
 
     def as_rows(self, product: tf.Tensor) -> tf.Tensor:
-        """Returns a tensor of the shape of the kernel's product as [batch, rows, features]."""
+        """Returns a tensor of the shape of the kernel's product as [batch, rows, features].
+
+        Args:
+            product: The tensor, [batch, ...].
+        """
         batch, features = tf.shape(product)[0], product.shape[-1]
         return tf.reshape(product, [batch, -1, features])
 

@@ -50,7 +50,11 @@ class Program:
         self._infer = infer
 
     def pack(self, outputs: Sequence[tf.Tensor]) -> Any:
-        """Returns outputs nested as the network returns them."""
+        """Returns outputs nested as the network returns them.
+
+        Args:
+            outputs: One for each place of `outputs`.
+        """
         return keras.tree.pack_sequence_as(self.output_structure, list(outputs))
 
     @property
@@ -176,6 +180,9 @@ class Program:
         """Returns the maps of the block of `affine`: itself, its normalization and activation.
 
         A recurrence ends the block of the map that makes its input: they add up to one `z`.
+
+        Args:
+            affine: An affine map of the program.
         """
         block: list[Map] = [affine]
         inside = Continuation | Activation | Recurrence
@@ -190,6 +197,10 @@ class Program:
         return tuple(block)
 
     def block_output(self, affine: Affine) -> Value:
-        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization."""
+        """Returns the output of the block of `affine`: `phi(z)`, behind its normalization.
+
+        Args:
+            affine: An affine map of the program.
+        """
         value, *_ = self.block(affine)[-1].outputs
         return value

@@ -72,7 +72,12 @@ class Emitter:
         return Value(self.size - 1)
 
     def takes_batch_statistics(self, layer: keras.layers.Layer, training: bool) -> bool:
-        """Returns whether a normalization, called in some mode, uses the batch's statistics."""
+        """Returns whether a normalization, called in some mode, uses the batch's statistics.
+
+        Args:
+            layer: The normalization.
+            training: Whether it is called in training mode.
+        """
         if self.training and training:
             self._batch_statistics.add(id(layer))
         return training if self.training else id(layer) in self._batch_statistics
@@ -144,7 +149,13 @@ class Emitter:
         return output
 
     def local(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Value:
-        """Adds `operation(*args, **kwargs)`, which has one output; see `local_outputs`."""
+        """Adds `operation(*args, **kwargs)`, which has one output; see `local_outputs`.
+
+        Args:
+            operation: A layer or a function.
+            *args: Its arguments, with places at any depth.
+            **kwargs: More of its arguments.
+        """
         (output,) = self.local_outputs(1, operation, *args, **kwargs)
         return output
 
@@ -192,7 +203,12 @@ class Emitter:
         return outputs
 
     def activation(self, function: Callable[..., Any] | None, z: Value) -> Value:
-        """Adds the activation that a layer applies itself, and returns the place of its output."""
+        """Adds the activation that a layer applies itself, and returns the place of its output.
+
+        Args:
+            function: The activation; None for none.
+            z: Place of its input.
+        """
         if function in (None, keras.activations.linear):
             return z
         fields = {"is_symmetric": function in ELEMENTWISE}
@@ -200,7 +216,11 @@ class Emitter:
 
 
 def takes_training(function: Callable) -> bool:
-    """Returns whether a layer's `call`, or an expansion, is told whether it is in training."""
+    """Returns whether a layer's `call`, or an expansion, is told whether it is in training.
+
+    Args:
+        function: The `call`, or the expansion.
+    """
     return "training" in inspect.signature(function).parameters
 
 
@@ -267,7 +287,11 @@ def register_layer(*classes: type) -> Callable[[Expansion], Expansion]:
 
 
 def find_expansion(operation: Any) -> Expansion | None:
-    """Returns the expansion of a layer, or None if there is none for its class."""
+    """Returns the expansion of a layer, or None if there is none for its class.
+
+    Args:
+        operation: What is called: a layer, or an operation of Keras.
+    """
     overridden: set[str] = set()
     for base in type(operation).__mro__:
         if base in _EXPANSIONS:

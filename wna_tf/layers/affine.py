@@ -30,7 +30,12 @@ class Dense(keras.layers.Dense):
         self.parameterization = parameterizations.check(parameterization)
 
     def linear(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns the part of the map that is linear in `inputs` and in `kernel`."""
+        """Returns the part of the map that is linear in `inputs` and in `kernel`.
+
+        Args:
+            inputs: Inputs, [batch, ..., features].
+            kernel: Kernel, [features, units].
+        """
         # The inputs are scaled, not the kernel: at usual batch sizes they are smaller.
         scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
         return ops.matmul(inputs if scale == 1 else inputs * scale, kernel)
@@ -77,7 +82,12 @@ class Conv2D(keras.layers.Conv2D):
         return parameterizations.kernel_scale(self.parameterization, self.kernel.shape)
 
     def unscaled_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns the convolution without its factor."""
+        """Returns the convolution without its factor.
+
+        Args:
+            inputs: Images, [batch, height, width, channels].
+            kernel: Kernel, [height, width, channels, filters].
+        """
         return super().convolution_op(inputs, kernel)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

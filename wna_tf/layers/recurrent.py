@@ -70,14 +70,25 @@ class Recurrent(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
 
     def recurrent(self, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """Returns `h W_hh / sqrt(units)`, linear in `h` and in the kernel."""
+        """Returns `h W_hh / sqrt(units)`, linear in `h` and in the kernel.
+
+        Args:
+            h: State, [batch, units].
+            kernel: `W_hh`, [units, units].
+        """
         scale = parameterizations.kernel_scale(self.parameterization, kernel.shape)
         return tf.matmul(h if scale == 1 else h * scale, kernel)
 
     def cell(
         self, recurrent: Callable[[tf.Tensor], tf.Tensor], u: tf.Tensor, h: tf.Tensor
     ) -> list[tf.Tensor]:
-        """Returns the state after one step."""
+        """Returns the state after one step.
+
+        Args:
+            recurrent: What the state contributes, as a function of it.
+            u: What the input contributes, [batch, units].
+            h: State before the step, [batch, units].
+        """
         return [self.activation(u + recurrent(h))]
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -23,6 +23,9 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Callable[..., keras.Model]:
     """Returns the function that builds a model.
 
+    Args:
+        name: One of `names()`.
+
     Raises:
         ValueError: If the name is unknown; the message lists the names.
     """
