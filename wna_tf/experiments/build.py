@@ -24,7 +24,7 @@ def choices() -> dict[str, Sequence[str]]:
     return {
         "rule": rules.names(),
         "credit": credit.names(),
-        "dataset": datasets.names(),
+        "dataset": (*datasets.names(), f"{datasets.prepared.PREFIX}NAME"),
         "model": models.names(),
         "optimizer": optimizers.names(),
         "loss": losses.names(),
@@ -123,10 +123,23 @@ def count_steps(config: Config) -> int:
     Raises:
         FileNotFoundError: If images are to be counted that are not there.
     """
-    size = datasets.training_size(config.dataset, config.data_dir, config.validation_size)
+    size = datasets.training_size(
+        config.dataset, config.data_dir, config.validation_size, config.image_size
+    )
     limit = None if config.data_limit is None else min(config.data_limit, size)
     trained, batch_size = pipeline.limit(size, config.batch_size, limit)
     return config.epochs * math.ceil(trained / batch_size)
+
+
+def dataset(config: Config) -> datasets.Dataset:
+    """Returns the data set of a run with what is known of it, of which nothing is loaded.
+
+    Raises:
+        ValueError: If it is to be one of TensorFlow Datasets and is none, or none of images.
+        FileNotFoundError: If `data_dir` is not a directory.
+    """
+    options = pipeline.Options(data_dir=config.data_dir, image_size=config.image_size)
+    return datasets.get(config.dataset).described(options)
 
 
 def load_data(config: Config) -> Data:

@@ -46,6 +46,8 @@ class Config:
         ValueError: If a value is of the wrong type or out of range.
     """
 
+    # The first: a grid goes through one data set after the other, of which one is kept.
+    dataset: str = _option("digits", "data set", grid=True)
     rule: str = _option("align_ada", "learning rule", grid=True)
     feedback: tuple[str, ...] = _option(
         (),
@@ -59,7 +61,6 @@ class Config:
         "reverse", "how updates are computed: forward is an estimate without a reverse pass"
     )
     num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
-    dataset: str = _option("digits", "data set")
     data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
     image_size: int | None = _option(
         None, "height and width of images read from files", kind=int, minimum=1

@@ -161,7 +161,7 @@ def _override(config: Config, given: dict[str, Any]) -> Config:
 
 def _place(parent: pathlib.Path, config: Config, split: str) -> pathlib.Path:
     """Returns the directory of an evaluation, where nothing else may be."""
-    place = parent / f"{config.dataset}_{split}"
+    place = parent / f"{files.name(config.dataset)}_{split}"
     files.check_own(place, _is_evaluation, "directory for the evaluation")
     return place
 

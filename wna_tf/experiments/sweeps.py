@@ -108,8 +108,9 @@ def sweep(
 
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
-    """Prepares the first run of each model, and a cache for the first that has one."""
-    tried = list({config.model: config for config in reversed(configs)}.values())[::-1]
+    """Prepares the first run of each model on each data, and a cache for the first that has one."""
+    kinds = {(config.model, config.dataset): config for config in reversed(configs)}
+    tried = list(kinds.values())[::-1]
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
     for config in dict.fromkeys(tried):
