@@ -5,6 +5,7 @@ import os
 from wna_tf import serialization
 from wna_tf.datasets import (
     add,
+    augmentations,
     digits,
     image_folder,
     imagenet,
@@ -24,6 +25,7 @@ __all__ = [
     "Options",
     "Source",
     "Training",
+    "augmentations",
     "from_arrays",
     "get",
     "has_classes",
@@ -174,6 +176,7 @@ def load(
     image_size: int | None = None,
     skip_corrupt: bool = False,
     targets: str | None = None,
+    augment: str = augmentations.NONE,
 ) -> Data:
     """Loads a data set: its inputs and targets are described in the module of its name.
 
@@ -201,6 +204,7 @@ def load(
         targets: Form of targets that are classes: "centred" (one-hot less 1 / num_classes, for
             squared errors), "one_hot" (0 and 1, for cross-entropies), "labels" (integers [batch],
             for sparse ones), or None for the data set's own, the first ("imagenet": the second).
+        augment: What is done to the training images, one of `augmentations.names()`.
 
     Returns:
         The batches: `train, validation, test = load(...)`, or by name, see `Data`.
@@ -220,4 +224,5 @@ def load(
     examples = dataset.load(options)
     validation_size = _validation_size(name, options, validation_size)
     data = pipeline.split(examples, batch_size, validation_size, data_limit, seed)
-    return data if targets is None else encode(data, targets)
+    data = data if targets is None else encode(data, targets)
+    return augmentations.apply(data, augment)

@@ -24,6 +24,7 @@ def choices() -> dict[str, Sequence[str]]:
     return {
         "rule": rules.names(),
         "credit": credit.names(),
+        "augment": datasets.augmentations.names(),
         "dataset": (*datasets.names(), f"{datasets.prepared.PREFIX}NAME"),
         "model": models.names(),
         "optimizer": optimizers.names(),
@@ -36,14 +37,17 @@ def check(config: Config) -> None:
     """Checks a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the credit, the data set, the model, the activation, the loss, the
-            optimizer or a diagnostic is unknown, the loss does not fit the data set, the optimizer
-            has no momentum or ridge term where one is asked for, the rule is not one for forward
-            credit, or its feedback source has no such hyper-parameters.
+        ValueError: If the rule, the credit, the data set, the augmentation, the model, the
+            activation, the loss, the optimizer or a diagnostic is unknown, the loss or the
+            augmentation does not fit the data set, the optimizer has no momentum or ridge term
+            where one is asked for, the rule is not one for forward credit, or its feedback source
+            has no such hyper-parameters.
     """
     _credit(config).check(rule(config))
     models.get(config.model)
-    datasets.get(config.dataset)
+    datasets.augmentations.get(config.augment)
+    if shapes := datasets.get(config.dataset).shapes:  # Or else it is seen once it is loaded.
+        datasets.augmentations.check(config.augment, shapes[0])
     _targets(config)
     optimizers.check(config)
     callbacks.check_diagnostics(config.diagnostics)
@@ -155,7 +159,7 @@ def load_data(config: Config) -> Data:
         skip_corrupt=config.skip_corrupt,
         targets=_targets(config),
     )
-    return data.shuffled_by(config.seed)
+    return datasets.augmentations.apply(data.shuffled_by(config.seed), config.augment)
 
 
 def _targets(config: Config) -> str | None:

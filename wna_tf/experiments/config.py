@@ -72,6 +72,9 @@ class Config:
     data_limit: int | None = _option(
         None, "number of examples to train on", kind=int, minimum=1, grid=True
     )
+    augment: str = _option(
+        "none", "what is done to training images, at random in every epoch", grid=True
+    )
     model: str = _option("mlp", "network", grid=True)
     width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
     depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS, grid=True)
@@ -134,6 +137,8 @@ class Config:
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
             parts.append(f"limit{self.data_limit}")
+        if self.augment != "none":
+            parts.append(self.augment)
         parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
         told = {key: value for key, value in self.to_dict().items() if value != default[key]}

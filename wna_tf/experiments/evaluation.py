@@ -31,7 +31,14 @@ FIELDS = (
     "loss",
 )
 RESULT = "evaluation.json"
-_OF_ONE_DATASET = ("data_dir", "image_size", "skip_corrupt", "validation_size", "data_limit")
+_OF_ONE_DATASET = (
+    "data_dir",
+    "image_size",
+    "skip_corrupt",
+    "validation_size",
+    "data_limit",
+    "augment",
+)
 _MANY = 100  # With more outputs than that, predictions are written in binary.
 
 

@@ -19,6 +19,7 @@ _VALUES = (
     "epochs",
     "ridge_epochs",
     "diagnostics",
+    "augment",
     "data_limit",
     "validation_size",
 )

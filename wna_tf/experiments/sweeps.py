@@ -109,7 +109,7 @@ def sweep(
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
     """Prepares the first run of each model on each data, and a cache for the first that has one."""
-    kinds = {(config.model, config.dataset): config for config in reversed(configs)}
+    kinds = {(config.model, config.dataset, config.augment): config for config in configs[::-1]}
     tried = list(kinds.values())[::-1]
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
