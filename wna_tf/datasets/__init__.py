@@ -1,6 +1,10 @@
 """Data sets as batches, by name: `wna_tf.datasets.load("digits")`."""
 
+import functools
 import os
+from collections.abc import Sequence
+
+import numpy as np
 
 from wna_tf import serialization
 from wna_tf.datasets import (
@@ -16,6 +20,7 @@ from wna_tf.datasets import (
 from wna_tf.datasets.dataset import Dataset, from_arrays
 from wna_tf.datasets.folders import count_files, named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
+from wna_tf.datasets.some_classes import restrict
 from wna_tf.datasets.targets import encode
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "named_errors",
     "names",
     "register",
+    "restrict",
     "shapes",
     "training_size",
 ]
@@ -127,30 +133,50 @@ def training_size(
     data_dir: str | os.PathLike | None = None,
     validation_size: int | None = None,
     image_size: int | None = None,
+    classes: Sequence[int] | None = None,
 ) -> int:
     """Number of examples to train on, without loading them if it is known.
 
     Args:
         name: As for `get`.
         data_dir: As for `load`. Image files are counted there; of other data sets the official
-            size is told.
+            size is told, but some classes are counted.
         validation_size: As for `load`.
         image_size: As for `load`.
+        classes: As for `load`.
 
     Raises:
         ValueError: If an argument is wrong, or the files of the data set cannot be read.
         FileNotFoundError: If `data_dir` is not a directory.
     """
-    options = Options(data_dir=data_dir, image_size=image_size)
-    dataset = get(name).described(options)
-    files = 0 if options.data_dir is None else count_files(options.data_dir / "train")
-    size = files or dataset.training_size or dataset.load(options).training.size
-    return size - _validation_size(name, options, validation_size)
+    dataset, options = get(name), Options(data_dir=data_dir, image_size=image_size)
+    if classes:
+        size, set_aside = _sizes_of_some(dataset, options, tuple(classes))
+    else:
+        files = 0 if options.data_dir is None else count_files(options.data_dir / "train")
+        told = dataset.described(options).training_size
+        size = files or told or dataset.load(options).training.size
+        set_aside = dataset.described(options).validation_size
+    return size - (set_aside if validation_size is None else validation_size)
 
 
-def _validation_size(name: str, options: Options, given: int | None) -> int:
-    """Returns what is given, or a data set's own, which may be known only once it is loaded."""
-    return get(name).described(options).validation_size if given is None else given
+@functools.cache
+def _sizes_of_some(dataset: Dataset, options: Options, classes: tuple[int, ...]) -> tuple[int, int]:
+    examples, set_aside = _load(dataset, options, classes)
+    return examples.training.size, set_aside
+
+
+def _load(
+    dataset: Dataset, options: Options, classes: Sequence[int] | None
+) -> tuple[Examples, int]:
+    """Returns the examples, and how many of them are set aside: of some classes, those of all."""
+    examples = dataset.load(options)
+    # Described by now: it may have been downloaded.
+    set_aside = dataset.described(options).validation_size
+    if not classes:
+        return examples, set_aside
+    examples, positions = restrict(examples, classes)
+    return examples, int(np.sum(positions < set_aside))
 
 
 def shapes(
@@ -177,6 +203,7 @@ def load(
     skip_corrupt: bool = False,
     targets: str | None = None,
     augment: str = augmentations.NONE,
+    classes: Sequence[int] | None = None,
 ) -> Data:
     """Loads a data set: its inputs and targets are described in the module of its name.
 
@@ -205,6 +232,9 @@ def load(
             squared errors), "one_hot" (0 and 1, for cross-entropies), "labels" (integers [batch],
             for sparse ones), or None for the data set's own, the first ("imagenet": the second).
         augment: What is done to the training images, one of `augmentations.names()`.
+        classes: The classes to take, at least two, of which the first becomes class 0; None for
+            all. Set aside for validation are then those that would be with all classes, unless
+            `validation_size` says how many. To find them every example is read once.
 
     Returns:
         The batches: `train, validation, test = load(...)`, or by name, see `Data`.
@@ -214,15 +244,14 @@ def load(
         FileNotFoundError: If `data_dir` is not a directory, or the data set is neither in it nor
             to be downloaded.
     """
-    dataset = get(name)
     options = Options(
         data_dir=data_dir,
         seed=seed,
         image_size=image_size,
         skip_corrupt=skip_corrupt,
     )
-    examples = dataset.load(options)
-    validation_size = _validation_size(name, options, validation_size)
+    examples, set_aside = _load(get(name), options, classes)
+    validation_size = set_aside if validation_size is None else validation_size
     data = pipeline.split(examples, batch_size, validation_size, data_limit, seed)
     data = data if targets is None else encode(data, targets)
     return augmentations.apply(data, augment)

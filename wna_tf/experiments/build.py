@@ -128,7 +128,7 @@ def count_steps(config: Config) -> int:
         FileNotFoundError: If images are to be counted that are not there.
     """
     size = datasets.training_size(
-        config.dataset, config.data_dir, config.validation_size, config.image_size
+        config.dataset, config.data_dir, config.validation_size, config.image_size, config.classes
     )
     limit = None if config.data_limit is None else min(config.data_limit, size)
     trained, batch_size = pipeline.limit(size, config.batch_size, limit)
@@ -143,7 +143,15 @@ def dataset(config: Config) -> datasets.Dataset:
         FileNotFoundError: If `data_dir` is not a directory.
     """
     options = pipeline.Options(data_dir=config.data_dir, image_size=config.image_size)
-    return datasets.get(config.dataset).described(options)
+    described = datasets.get(config.dataset).described(options)
+    if not config.classes or described.shapes is None:
+        return described
+    return dataclasses.replace(
+        described,
+        training_size=None,
+        test_size=None,
+        shapes=(described.shapes[0], (len(config.classes),)),
+    )
 
 
 def load_data(config: Config) -> Data:
@@ -158,6 +166,7 @@ def load_data(config: Config) -> Data:
         image_size=config.image_size,
         skip_corrupt=config.skip_corrupt,
         targets=_targets(config),
+        classes=config.classes,
     )
     return datasets.augmentations.apply(data.shuffled_by(config.seed), config.augment)
 

@@ -29,8 +29,9 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
             `maximum` and `above` (bounds, the last exclusive), `choices`, `lower` (whether a name
             is the same in lower case), `grid` (whether a comma list of values, or of ranges of
             integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
-            empty if the default is), `most` (how many values it may have), `settings` (whether
-            these are settings, see `settings`), `flag` (its flag, if that has another name).
+            empty if the default is), `ranges` (whether ranges of integers may be in such a list),
+            `most` (how many values it may have), `settings` (whether these are settings, see
+            `settings`), `flag` (its flag, if that has another name).
     """
     metadata.setdefault("kind", type(default))
     if metadata["kind"] is int:
@@ -71,6 +72,14 @@ class Config:
     )
     data_limit: int | None = _option(
         None, "number of examples to train on", kind=int, minimum=1, grid=True
+    )
+    classes: tuple[int, ...] = _option(
+        (),
+        "classes to learn, relabelled from 0; all by default",
+        minimum=0,
+        kind=int,
+        many=True,
+        ranges=True,
     )
     augment: str = _option(
         "none", "what is done to training images, at random in every epoch", grid=True
@@ -203,7 +212,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
     Args:
         field: A field of `Config` or `Setup`.
         text: One value, or a comma list of values if the field takes one, in which 0-4 stands for
-            five integers if it makes a grid, or settings; "" is None, or () if the default is.
+            five integers if it makes a grid or takes ranges, or settings; "" is None, or () if the
+            default is.
 
     Returns:
         The field's values: more than one for a grid.
@@ -229,7 +239,7 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
 
 
 def _has_ranges(field: dataclasses.Field) -> bool:
-    return field.metadata["kind"] is int and "grid" in field.metadata
+    return field.metadata["kind"] is int and bool({"grid", "ranges"} & set(field.metadata))
 
 
 def _span(field: dataclasses.Field, text: str) -> Sequence[Any]:

@@ -24,6 +24,7 @@ FIELDS = (
     "data_dir",
     "image_size",
     "skip_corrupt",
+    "classes",
     "validation_size",
     "data_limit",  # It sets the size of a batch too.
     "batch_size",
@@ -35,6 +36,7 @@ _OF_ONE_DATASET = (
     "data_dir",
     "image_size",
     "skip_corrupt",
+    "classes",
     "validation_size",
     "data_limit",
     "augment",
