@@ -16,6 +16,7 @@ from wna_tf import (
     measures,
     models,
     ntk,
+    pretrained,
     rules,
 )
 from wna_tf.graph.registry import register_layer
@@ -40,6 +41,7 @@ __all__ = [
     "measures",
     "models",
     "ntk",
+    "pretrained",
     "register_layer",
     "rules",
 ]

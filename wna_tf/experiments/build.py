@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, losses, models, rules, serialization
+from wna_tf import callbacks, credit, datasets, losses, models, pretrained, rules, serialization
 from wna_tf.datasets import Data, pipeline
 from wna_tf.experiments import config as config_module
 from wna_tf.experiments import optimizers, settings, strategies
@@ -90,6 +90,29 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
             for config in configs
         )
     )
+
+
+def pin(config: Config) -> Config:
+    """Returns a configuration that records the contents of the file that it begins with.
+
+    Raises:
+        FileNotFoundError: If that is not there.
+        ValueError: If it is another one than is recorded.
+    """
+    if config.initial_model == config_module.NONE:
+        return config
+    digest = pretrained.digest(config.initial_model)
+    check_digest(config, digest)
+    return dataclasses.replace(config, initial_digest=digest)
+
+
+def check_digest(config: Config, digest: str | None) -> None:
+    """Raises a ValueError if the file that a run begins with is another one than it records."""
+    if config.initial_digest not in (None, digest):
+        raise ValueError(
+            f"Expected the file that the run began with, of SHA-256 {config.initial_digest}. "
+            f"Received: initial_model={config.initial_model!r}, of {digest}"
+        )
 
 
 def rule(config: Config) -> rules.Rule:
@@ -181,13 +204,17 @@ _load = functools.lru_cache(maxsize=1)(datasets.load)
 def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> keras.Model:
     """Builds the network of a configuration, from the fields that its model takes.
 
+    It has the weights of a saved model if there is to be one, see `pretrained.load_weights`.
+
     Args:
         config: The configuration.
         input_shape: Shape of one example.
         num_outputs: Number of outputs; of classes, in a classifier.
 
     Raises:
-        ValueError: If the configuration does not make such a network.
+        ValueError: If the configuration does not make such a network, or the saved model
+            has another one.
+        FileNotFoundError: If the saved model is not there.
     """
     model = models.get(config.model)
     given = {"input_shape": input_shape, "num_outputs": num_outputs, "num_classes": num_outputs}
@@ -204,7 +231,10 @@ def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> ker
             f"of a configuration, or have defaults. Received: {config.model} with the arguments "
             f"{', '.join(missing)}"
         )
-    return model(**{name: given[name] for name in taken if name in given})
+    made = model(**{name: given[name] for name in taken if name in given})
+    if config.initial_model != config_module.NONE:
+        pretrained.load_weights(made, config.initial_model)
+    return made
 
 
 def normalizes(config: Config) -> bool:

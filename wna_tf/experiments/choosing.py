@@ -6,7 +6,7 @@ import math
 import pathlib
 from collections.abc import Hashable, Sequence
 
-from wna_tf.experiments import plan, run_directory, strategies, sweeps
+from wna_tf.experiments import build, plan, run_directory, strategies, sweeps
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.experiments.reporting import measures
 
@@ -105,7 +105,7 @@ def sweep(
         FileNotFoundError: As of `sweeps.sweep`.
         OSError: As of `sweeps.sweep`.
     """
-    first, others = stages(configs, fields)
+    first, others = stages([build.pin(config) for config in configs], fields)
     outcome = sweeps.sweep(first, directory, executor, setup)
     if not others:
         return outcome

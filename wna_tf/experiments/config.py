@@ -11,6 +11,7 @@ from typing import Any
 
 from wna_tf.experiments import settings
 
+NONE = "none"
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 _LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
@@ -31,7 +32,7 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
             integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
             empty if the default is), `ranges` (whether ranges of integers may be in such a list),
             `most` (how many values it may have), `settings` (whether these are settings, see
-            `settings`), `flag` (its flag, if that has another name).
+            `settings`), `flag` (its flag, if that has another name; None for no flag).
     """
     metadata.setdefault("kind", type(default))
     if metadata["kind"] is int:
@@ -82,7 +83,7 @@ class Config:
         ranges=True,
     )
     augment: str = _option(
-        "none", "what is done to training images, at random in every epoch", grid=True
+        NONE, "what is done to training images, at random in every epoch", grid=True
     )
     model: str = _option("mlp", "network", grid=True)
     width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
@@ -107,6 +108,12 @@ class Config:
         choices=("moving", "batch"),
     )
     synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
+    initial_model: str = _option(
+        NONE, "saved model whose weights a network begins with; none to draw them", grid=True
+    )
+    initial_digest: str | None = _option(
+        None, "SHA-256 of its file, which a run records", kind=str, flag=None
+    )
     optimizer: str = _option("sgd", "optimizer of Keras", lower=True)
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     momentum: float = _option(
@@ -141,15 +148,17 @@ class Config:
     def name(self) -> str:
         """Name of its run directory: the grid's main fields, and a digest of all fields.
 
-        Fields at their defaults do not count in the digest: a new field keeps old runs' names.
+        Fields at their defaults do not count in the digest: a new field keeps old runs' names. Nor
+        does the contents of a file, without which the name is known.
         """
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
             parts.append(f"limit{self.data_limit}")
-        if self.augment != "none":
+        if self.augment != NONE:
             parts.append(self.augment)
         parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
+        default["initial_digest"] = self.initial_digest
         told = {key: value for key, value in self.to_dict().items() if value != default[key]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return "_".join([*parts, digest[:8]])

@@ -83,7 +83,7 @@ def describe(
     """
     lines = ["| run | state | steps | time | memory |", "|---|---|---|---|---|"]
     for config in configs:
-        training.check(config, setup)
+        training.check(build.pin(config), setup)
     counts = [build.count_steps(config) for config in configs]
     machine = costs.measure_machine()
     total, unfinished = 0, []

@@ -21,6 +21,8 @@ _VALUES = (
     "diagnostics",
     "augment",
     "data_limit",
+    "initial_model",
+    "initial_digest",
     "validation_size",
 )
 
