@@ -32,15 +32,19 @@ def flip_crop(images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
     Returns:
         Images of the same shape.
     """
-    height, width = images.shape[1:3]
+    height, width, channels = images.shape[1:]
     offsets = 2 * PADDING + 1
     # Digits of a uniform number are uniform and independent.
     flip, top, left = seeds % 2, seeds // 2 % offsets, seeds // (2 * offsets) % offsets
-    flipped = tf.where((flip == 1)[:, None, None, None], images[:, :, ::-1], images)
-    padded = tf.pad(flipped, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
-    rows = tf.gather(padded, top[:, None] + tf.range(height, dtype=top.dtype), batch_dims=1)
+    padded = tf.pad(images, [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]])
+    tall, wide = height + 2 * PADDING, width + 2 * PADDING
+    rows = top[:, None] + tf.range(height, dtype=top.dtype)
     columns = left[:, None] + tf.range(width, dtype=left.dtype)
-    return tf.gather(rows, columns, axis=2, batch_dims=1)
+    columns = tf.where((flip == 1)[:, None], wide - 1 - columns, columns)
+    # One gather of pixels from all of the batch: one for each axis takes five times as long.
+    rows += tall * tf.range(tf.size(seeds, seeds.dtype))[:, None]
+    pixels = wide * rows[:, :, None] + columns[:, None, :]
+    return tf.gather(tf.reshape(padded, [-1, channels]), pixels)
 
 
 _TABLE: serialization.Table[Augmentation] = serialization.Table(

@@ -236,9 +236,10 @@ def _download(builder: tfds.core.DatasetBuilder, name: str) -> None:
     host = "" if builder.MANUAL_DOWNLOAD_INSTRUCTIONS else url.hostname or ""
     if not host or not _answers(host, 443 if url.scheme == "https" else 80):
         source = f"{host} to download it from" if host else "its files downloaded by hand"
+        place = "reaches it" if host else "has them"
         raise FileNotFoundError(
             f"Expected {name} in {builder.data_dir}, or {source} "
-            "(on a machine that has them, run "
+            f"(on a machine that {place}, run "
             f"\"import tensorflow_datasets; tensorflow_datasets.load('{name}')\" in Python "
             f"and copy ~/tensorflow_datasets/{builder.name}). "
             f"Received: no such data set{', no answer' * bool(host)}"
