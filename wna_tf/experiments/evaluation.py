@@ -224,7 +224,7 @@ def _evaluate(
         "dataset": config.dataset,
         "split": split,
         "examples": len(targets),
-        "options": {name: getattr(config, name) for name in FIELDS},
+        "options": {name: value for name, value in config.to_dict().items() if name in FIELDS},
         "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),
