@@ -144,8 +144,10 @@ def test_names_are_sorted_and_an_unknown_one_is_refused():
     assert datasets.names() == names
     with pytest.raises(ValueError) as error:
         datasets.load("mnist")
-    message = f"Expected a data set, one of {', '.join(names)}. Received: dataset='mnist'"
-    assert one_error_line(error) == message
+    assert one_error_line(error) == (
+        f"Expected a data set, one of {', '.join(names)}, or tfds:NAME of TensorFlow Datasets. "
+        "Received: dataset='mnist'"
+    )
 
 
 @pytest.mark.parametrize("name", ["digits", "kmnist", "imagenet"])

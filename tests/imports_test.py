@@ -18,7 +18,7 @@ ROWS = (
     ("credit",),
     ("callbacks", "linearize", "ntk"),
     ("own_weights", "saved_model", "exports", "steps", "trainer", "learner"),
-    ("caching",),
+    ("caching", "pretrained"),
     ("experiments",),
     ("__init__",),
 )

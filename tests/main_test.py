@@ -137,7 +137,7 @@ MISTAKES = {
     "rule": ("--rule=backprop,hebb", "one of backprop, align_zero, .*Received: rule='hebb'"),
     "dataset": (
         "--dataset=mnist",
-        "one of add, cifar10, .*, kmnist, teacher. Received: dataset='mnist'",
+        "one of add, cifar10, .*, kmnist, teacher, or tfds:NAME .* Received: dataset='mnist'",
     ),
     "model": ("--model=resnet", "one of cnn, mlp, rnn, two_layer. Received: model='resnet'"),
     "activation": ("--activation=relux", "Received: activation='relux'"),

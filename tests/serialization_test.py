@@ -26,7 +26,8 @@ def test_every_table_tells_an_unknown_name_alike(argument):
         with pytest.raises(serialization.Unknown) as error:
             module.get(wrong)
         noun, names = error.value.noun, ", ".join(module.names())
-        expected = f"Expected {noun}, one of {names}. Received: {argument}={wrong!r}"
+        others = ", or tfds:NAME of TensorFlow Datasets" * (module is datasets)
+        expected = f"Expected {noun}, one of {names}{others}. Received: {argument}={wrong!r}"
         assert str(error.value) == expected
 
 

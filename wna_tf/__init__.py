@@ -16,6 +16,7 @@ from wna_tf import (
     measures,
     models,
     ntk,
+    pretrained,
     progress,
     rules,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "measures",
     "models",
     "ntk",
+    "pretrained",
     "progress",
     "register_layer",
     "rules",

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -108,6 +109,11 @@ def remove(path: pathlib.Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def name(text: str) -> str:
+    """Returns a text as the name of a file, in letters, digits and "_.+-" alone."""
+    return re.sub(r"[^0-9a-zA-Z_.+-]+", "_", text)
 
 
 def expand(path: str | os.PathLike) -> pathlib.Path:

@@ -40,6 +40,7 @@ class Table(Generic[T]):
         key: Returns what tells a choice from others of its name; those that agree in it are the
             same one, defined again as by a file that is run twice.
         is_open: Whether users may add to it, for messages.
+        others: What else may be named, for messages.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Table(Generic[T]):
         choices: Mapping[str, T],
         key: Callable[[T], Hashable] = origin,
         is_open: bool = True,
+        others: str = "",
     ):
         self._noun, self._argument, self._is_open = noun, argument, is_open
+        self._others = f", or {others}" * bool(others)
         self._choices, self._key = dict(choices), key
 
     def names(self) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ class Table(Generic[T]):
         """
         if not isinstance(name, str) or name not in self._choices:
             raise Unknown(
-                f"Expected {self._noun}, one of {', '.join(self._choices)}. "
+                f"Expected {self._noun}, one of {', '.join(self._choices)}{self._others}. "
                 f"Received: {self._argument}={name!r}",
                 self._noun,
                 self._is_open,

@@ -13,7 +13,11 @@ from wna_tf.experiments import build, commands, config, evaluation, executors, e
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
-FIELDS = dataclasses.fields(config.Config)
+FIELDS = [
+    field
+    for field in dataclasses.fields(config.Config)
+    if field.metadata.get("flag", "") is not None
+]
 SETUP = dataclasses.fields(config.Setup)
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("help", False, "show this help", short_name="h")

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +28,8 @@ class Dataset:
         is_generated: Whether the seed of a run makes the examples, beside their order.
         digest: Of what is in memory, which tells it from another data set in memory.
         test_size: Number of examples to test on, which a plan counts; None if it is not known.
+        describe: Returns fields that are known with options, to take the place of these; None if
+            options change none of them.
     """
 
     load: Callable[[Options], Examples]
@@ -37,6 +40,13 @@ class Dataset:
     is_generated: bool = True
     digest: str = ""
     test_size: int | None = None
+    describe: Callable[[Options], Mapping[str, Any]] | None = None
+
+    def described(self, options: Options) -> "Dataset":
+        """Returns the data set with all that is known of it with some options."""
+        return (
+            self if self.describe is None else dataclasses.replace(self, **self.describe(options))
+        )
 
 
 def from_arrays(

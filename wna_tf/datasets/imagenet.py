@@ -1,5 +1,7 @@
 """ImageNet, or another data set of photographs: files in one folder a class."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -16,6 +18,12 @@ DEVIATION = (0.229, 0.224, 0.225)
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _BORDER = 256 / 224
+
+
+def describe(options: pipeline.Options) -> dict[str, Any]:
+    """Returns the shapes of examples, which `image_size` tells."""
+    size = options.image_size or IMAGE_SIZE
+    return {"shapes": ((size, size, 3), SHAPES[1])}
 
 
 def load(options: pipeline.Options) -> pipeline.Examples:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, losses, models, rules, serialization
+from wna_tf import callbacks, credit, datasets, losses, models, pretrained, rules, serialization
 from wna_tf.datasets import Data, pipeline
 from wna_tf.experiments import config as config_module
 from wna_tf.experiments import optimizers, settings, strategies
@@ -24,7 +24,8 @@ def choices() -> dict[str, Sequence[str]]:
     return {
         "rule": rules.names(),
         "credit": credit.names(),
-        "dataset": datasets.names(),
+        "augment": datasets.augmentations.names(),
+        "dataset": (*datasets.names(), f"{datasets.prepared.PREFIX}NAME"),
         "model": models.names(),
         "optimizer": optimizers.names(),
         "loss": losses.names(),
@@ -36,14 +37,17 @@ def check(config: Config) -> None:
     """Checks a configuration, before anything is loaded or written.
 
     Raises:
-        ValueError: If the rule, the credit, the data set, the model, the activation, the loss, the
-            optimizer or a diagnostic is unknown, the loss does not fit the data set, the optimizer
-            has no momentum or ridge term where one is asked for, the rule is not one for forward
-            credit, or its feedback source has no such hyper-parameters.
+        ValueError: If the rule, the credit, the data set, the augmentation, the model, the
+            activation, the loss, the optimizer or a diagnostic is unknown, the loss or the
+            augmentation does not fit the data set, the optimizer has no momentum or ridge term
+            where one is asked for, the rule is not one for forward credit, or its feedback source
+            has no such hyper-parameters.
     """
     _credit(config).check(rule(config))
     models.get(config.model)
-    datasets.get(config.dataset)
+    datasets.augmentations.get(config.augment)
+    if shapes := datasets.get(config.dataset).shapes:  # Or else it is seen once it is loaded.
+        datasets.augmentations.check(config.augment, shapes[0])
     _targets(config)
     optimizers.check(config)
     callbacks.check_diagnostics(config.diagnostics)
@@ -88,6 +92,29 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
     )
 
 
+def pin(config: Config) -> Config:
+    """Returns a configuration that records the contents of the file that it begins with.
+
+    Raises:
+        FileNotFoundError: If that is not there.
+        ValueError: If it is another one than is recorded.
+    """
+    if config.initial_model == config_module.NONE:
+        return config
+    digest = pretrained.digest(config.initial_model)
+    check_digest(config, digest)
+    return dataclasses.replace(config, initial_digest=digest)
+
+
+def check_digest(config: Config, digest: str | None) -> None:
+    """Raises a ValueError if the file that a run begins with is another one than it records."""
+    if config.initial_digest not in (None, digest):
+        raise ValueError(
+            f"Expected the file that the run began with, of SHA-256 {config.initial_digest}. "
+            f"Received: initial_model={config.initial_model!r}, of {digest}"
+        )
+
+
 def rule(config: Config) -> rules.Rule:
     """Returns the rule of a configuration, with the hyper-parameters that it sets.
 
@@ -123,10 +150,31 @@ def count_steps(config: Config) -> int:
     Raises:
         FileNotFoundError: If images are to be counted that are not there.
     """
-    size = datasets.training_size(config.dataset, config.data_dir, config.validation_size)
+    size = datasets.training_size(
+        config.dataset, config.data_dir, config.validation_size, config.image_size, config.classes
+    )
     limit = None if config.data_limit is None else min(config.data_limit, size)
     trained, batch_size = pipeline.limit(size, config.batch_size, limit)
     return config.epochs * math.ceil(trained / batch_size)
+
+
+def dataset(config: Config) -> datasets.Dataset:
+    """Returns the data set of a run with what is known of it, of which nothing is loaded.
+
+    Raises:
+        ValueError: If it is to be one of TensorFlow Datasets and is none, or none of images.
+        FileNotFoundError: If `data_dir` is not a directory.
+    """
+    options = pipeline.Options(data_dir=config.data_dir, image_size=config.image_size)
+    described = datasets.get(config.dataset).described(options)
+    if not config.classes or described.shapes is None:
+        return described
+    return dataclasses.replace(
+        described,
+        training_size=None,
+        test_size=None,
+        shapes=(described.shapes[0], (len(config.classes),)),
+    )
 
 
 def load_data(config: Config) -> Data:
@@ -141,8 +189,9 @@ def load_data(config: Config) -> Data:
         image_size=config.image_size,
         skip_corrupt=config.skip_corrupt,
         targets=_targets(config),
+        classes=config.classes,
     )
-    return data.shuffled_by(config.seed)
+    return datasets.augmentations.apply(data.shuffled_by(config.seed), config.augment)
 
 
 def _targets(config: Config) -> str | None:
@@ -155,13 +204,17 @@ _load = functools.lru_cache(maxsize=1)(datasets.load)
 def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> keras.Model:
     """Builds the network of a configuration, from the fields that its model takes.
 
+    It has the weights of a saved model if there is to be one, see `pretrained.load_weights`.
+
     Args:
         config: The configuration.
         input_shape: Shape of one example.
         num_outputs: Number of outputs; of classes, in a classifier.
 
     Raises:
-        ValueError: If the configuration does not make such a network.
+        ValueError: If the configuration does not make such a network, or the saved model
+            has another one.
+        FileNotFoundError: If the saved model is not there.
     """
     model = models.get(config.model)
     given = {"input_shape": input_shape, "num_outputs": num_outputs, "num_classes": num_outputs}
@@ -178,7 +231,10 @@ def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> ker
             f"of a configuration, or have defaults. Received: {config.model} with the arguments "
             f"{', '.join(missing)}"
         )
-    return model(**{name: given[name] for name in taken if name in given})
+    made = model(**{name: given[name] for name in taken if name in given})
+    if config.initial_model != config_module.NONE:
+        pretrained.load_weights(made, config.initial_model)
+    return made
 
 
 def normalizes(config: Config) -> bool:

@@ -6,23 +6,24 @@ import math
 import pathlib
 from collections.abc import Hashable, Sequence
 
-from wna_tf.experiments import plan, run_directory, strategies, sweeps
+from wna_tf.experiments import build, plan, run_directory, strategies, sweeps
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.experiments.reporting import measures
 
 _SETUP = Setup()
+_GIVEN = ("seed", "dataset")  # What is to be learned, with any seed: there is no best one.
 
 
 def check(fields: Sequence[str]) -> None:
     """Checks names of fields to choose.
 
     Raises:
-        ValueError: If one is no field that makes a grid, or the seed.
+        ValueError: If one is no field that makes a grid, or the seed or the data set.
     """
     known = [
         field.name
         for field in dataclasses.fields(Config)
-        if "grid" in field.metadata and field.name != "seed"
+        if "grid" in field.metadata and field.name not in _GIVEN
     ]
     if not set(fields) <= set(known):
         raise ValueError(
@@ -104,7 +105,7 @@ def sweep(
         FileNotFoundError: As of `sweeps.sweep`.
         OSError: As of `sweeps.sweep`.
     """
-    first, others = stages(configs, fields)
+    first, others = stages([build.pin(config) for config in configs], fields)
     outcome = sweeps.sweep(first, directory, executor, setup)
     if not others:
         return outcome

@@ -11,6 +11,7 @@ from typing import Any
 
 from wna_tf.experiments import settings
 
+NONE = "none"
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 _LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
@@ -29,8 +30,9 @@ def _option(default: Any, help: str, **metadata: Any) -> Any:
             `maximum` and `above` (bounds, the last exclusive), `choices`, `lower` (whether a name
             is the same in lower case), `grid` (whether a comma list of values, or of ranges of
             integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
-            empty if the default is), `most` (how many values it may have), `settings` (whether
-            these are settings, see `settings`), `flag` (its flag, if that has another name).
+            empty if the default is), `ranges` (whether ranges of integers may be in such a list),
+            `most` (how many values it may have), `settings` (whether these are settings, see
+            `settings`), `flag` (its flag, if that has another name; None for no flag).
     """
     metadata.setdefault("kind", type(default))
     if metadata["kind"] is int:
@@ -46,6 +48,8 @@ class Config:
         ValueError: If a value is of the wrong type or out of range.
     """
 
+    # The first: a grid goes through one data set after the other, of which one is kept.
+    dataset: str = _option("digits", "data set", grid=True)
     rule: str = _option("align_ada", "learning rule", grid=True)
     feedback: tuple[str, ...] = _option(
         (),
@@ -59,7 +63,6 @@ class Config:
         "reverse", "how updates are computed: forward is an estimate without a reverse pass"
     )
     num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
-    dataset: str = _option("digits", "data set")
     data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
     image_size: int | None = _option(
         None, "height and width of images read from files", kind=int, minimum=1
@@ -70,6 +73,17 @@ class Config:
     )
     data_limit: int | None = _option(
         None, "number of examples to train on", kind=int, minimum=1, grid=True
+    )
+    classes: tuple[int, ...] = _option(
+        (),
+        "classes to learn, relabelled from 0; all by default",
+        minimum=0,
+        kind=int,
+        many=True,
+        ranges=True,
+    )
+    augment: str = _option(
+        NONE, "what is done to training images, at random in every epoch", grid=True
     )
     model: str = _option("mlp", "network", grid=True)
     width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
@@ -94,6 +108,12 @@ class Config:
         choices=("moving", "batch"),
     )
     synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
+    initial_model: str = _option(
+        NONE, "saved model whose weights a network begins with; none to draw them", grid=True
+    )
+    initial_digest: str | None = _option(
+        None, "SHA-256 of its file, which a run records", kind=str, flag=None
+    )
     optimizer: str = _option("sgd", "optimizer of Keras", lower=True)
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     momentum: float = _option(
@@ -131,13 +151,17 @@ class Config:
     def name(self) -> str:
         """Name of its run directory: the grid's main fields, and a digest of all fields.
 
-        Fields at their defaults do not count in the digest: a new field keeps old runs' names.
+        Fields at their defaults do not count in the digest: a new field keeps old runs' names. Nor
+        does the contents of a file, without which the name is known.
         """
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
             parts.append(f"limit{self.data_limit}")
+        if self.augment != NONE:
+            parts.append(self.augment)
         parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
+        default["initial_digest"] = self.initial_digest
         told = {key: value for key, value in self.to_dict().items() if value != default[key]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return "_".join([*parts, digest[:8]])
@@ -200,7 +224,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
     Args:
         field: A field of `Config` or `Setup`.
         text: One value, or a comma list of values if the field takes one, in which 0-4 stands for
-            five integers if it makes a grid, or settings; "" is None, or () if the default is.
+            five integers if it makes a grid or takes ranges, or settings; "" is None, or () if the
+            default is.
 
     Returns:
         The field's values: more than one for a grid.
@@ -226,7 +251,7 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
 
 
 def _has_ranges(field: dataclasses.Field) -> bool:
-    return field.metadata["kind"] is int and "grid" in field.metadata
+    return field.metadata["kind"] is int and bool({"grid", "ranges"} & set(field.metadata))
 
 
 def _span(field: dataclasses.Field, text: str) -> Sequence[Any]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from wna_tf import datasets, models, rules
+from wna_tf import models, rules
 from wna_tf.experiments import build
 from wna_tf.experiments.config import Config
 from wna_tf.feedback import Direct
@@ -297,7 +297,7 @@ def seconds(
 
 def estimate(config: Config, machine: Machine) -> tuple[float, int] | None:
     """Returns the seconds and the bytes of a step of a run; None if they are not known."""
-    shapes = datasets.shapes(config.dataset, config.image_size)
+    shapes = build.dataset(config).shapes
     if shapes is None or config.credit != "reverse":
         return None
     input_shape, target_shape = shapes

@@ -7,7 +7,7 @@ What Python and Keras take is told in units of what this machine takes around a 
 import math
 from collections.abc import Sequence
 
-from wna_tf import callbacks, datasets
+from wna_tf import callbacks
 from wna_tf.experiments import build, costs, executors, reuse
 from wna_tf.experiments.config import Config, Setup
 
@@ -35,7 +35,7 @@ def parts(
         setup: How it is trained.
         is_first: Whether its process has no learner of its kind yet (see `reuse`).
     """
-    shapes = datasets.shapes(config.dataset, config.image_size)
+    shapes = build.dataset(config).shapes
     if shapes is None or config.credit != "reverse":
         return None
     input_shape, target_shape = shapes
@@ -104,7 +104,7 @@ def _passes(diagnostic: type[callbacks.Diagnostic]) -> bool:
 
 def _batches(config: Config) -> tuple[int, int]:
     """Returns the number of batches to validate and to test on, as far as they are known."""
-    dataset = datasets.get(config.dataset)
+    dataset = build.dataset(config)
     test = dataset.test_size or 0
     size = config.validation_size
     validation = (dataset.validation_size if size is None else size) or test

@@ -24,6 +24,7 @@ FIELDS = (
     "data_dir",
     "image_size",
     "skip_corrupt",
+    "classes",
     "validation_size",
     "data_limit",  # It sets the size of a batch too.
     "batch_size",
@@ -31,7 +32,15 @@ FIELDS = (
     "loss",
 )
 RESULT = "evaluation.json"
-_OF_ONE_DATASET = ("data_dir", "image_size", "skip_corrupt", "validation_size", "data_limit")
+_OF_ONE_DATASET = (
+    "data_dir",
+    "image_size",
+    "skip_corrupt",
+    "classes",
+    "validation_size",
+    "data_limit",
+    "augment",
+)
 _MANY = 100  # With more outputs than that, predictions are written in binary.
 
 
@@ -161,7 +170,7 @@ def _override(config: Config, given: dict[str, Any]) -> Config:
 
 def _place(parent: pathlib.Path, config: Config, split: str) -> pathlib.Path:
     """Returns the directory of an evaluation, where nothing else may be."""
-    place = parent / f"{config.dataset}_{split}"
+    place = parent / f"{files.name(config.dataset)}_{split}"
     files.check_own(place, _is_evaluation, "directory for the evaluation")
     return place
 
@@ -216,7 +225,7 @@ def _evaluate(
         "dataset": config.dataset,
         "split": split,
         "examples": len(targets),
-        "options": {name: getattr(config, name) for name in FIELDS},
+        "options": {name: value for name, value in config.to_dict().items() if name in FIELDS},
         "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),

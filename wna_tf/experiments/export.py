@@ -1,15 +1,13 @@
 """Finished runs: what they have learned, and its export."""
 
 import pathlib
-import zipfile
 
 import keras
 
-from wna_tf import progress
+from wna_tf import pretrained, progress
 from wna_tf.experiments import run_directory
 from wna_tf.learner import Learner
-from wna_tf.saved_model import check_own, first_line
-from wna_tf.serialization import Unknown
+from wna_tf.saved_model import check_own
 
 SAVED_MODEL = "saved_model"
 
@@ -27,17 +25,7 @@ def load(directory: pathlib.Path) -> Learner:
             feedback source is not registered.
     """
     path = directory / run_directory.MODEL
-    try:
-        with zipfile.ZipFile(path):  # Keras would say of a damaged file that it is not there.
-            pass
-        model = keras.models.load_model(path, safe_mode=True)
-    except Unknown:  # What it names is to be registered before.
-        raise
-    except Exception as error:  # Of every kind: ZIP's, HDF5's, JSON's, Keras's own.
-        raise ValueError(
-            "Expected a learner in Keras's format, whole and without code of its own. "
-            f"Received: {path}: {first_line(error)}"
-        ) from error
+    model = pretrained.read(path, "learner")
     if not isinstance(model, Learner):
         raise ValueError(f"Expected a Learner. Received: {path}, a {type(model).__name__}")
     return model

@@ -83,11 +83,12 @@ def describe(
     """
     lines = ["| run | state | steps | time | memory |", "|---|---|---|---|---|"]
     for config in configs:
-        training.check(config, setup)
+        training.check(build.pin(config), setup)
+    counts = [build.count_steps(config) for config in configs]
     machine = costs.measure_machine()
     total, unfinished = 0, []
-    for config in configs:
-        steps, state = build.count_steps(config), run_directory.state(directory / config.name)
+    for config, steps in zip(configs, counts, strict=True):
+        state = run_directory.state(directory / config.name)
         cells = ["?", "?"]
         if estimate := costs.estimate(config, machine):
             parts = durations.parts(config, machine, setup) or {}

@@ -19,7 +19,10 @@ _VALUES = (
     "epochs",
     "ridge_epochs",
     "diagnostics",
+    "augment",
     "data_limit",
+    "initial_model",
+    "initial_digest",
     "validation_size",
 )
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from wna_tf import caching, files, locks, rules
 from wna_tf.experiments import (
+    build,
     executors,
     extensions,
     plan,
@@ -63,6 +64,7 @@ def sweep(
         FileNotFoundError: If the first run's data is missing, or a file of a finished run.
         OSError: If the directory cannot be written to.
     """
+    configs = [build.pin(config) for config in configs]
     execute = executors.get(executor)
     devices = strategies.get(setup.strategy)
     if strategies.has_workers(devices) and executor != "local":
@@ -108,8 +110,10 @@ def sweep(
 
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
-    """Prepares the first run of each model, and a cache for the first that has one."""
-    tried = list({config.model: config for config in reversed(configs)}.values())[::-1]
+    """Prepares the first run of each kind of network and data, and one that has a cache."""
+    fields = ("model", "dataset", "augment", "initial_model")
+    kinds = {tuple(getattr(config, name) for name in fields): config for config in configs[::-1]}
+    tried = list(kinds.values())[::-1]
     if setup.cache_frozen:
         tried += [config for config in configs if rules.get(config.rule).runs_frozen][:1]
     for config in dict.fromkeys(tried):

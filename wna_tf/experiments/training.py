@@ -57,7 +57,10 @@ def check_directory(config: Config, directory: pathlib.Path) -> None:
     if run_directory.state(directory) == "finished":
         run_directory.read_run(directory)
     if (directory / run_directory.CONFIG).is_file():
-        ours, theirs = config.to_dict(), read_config(directory).to_dict()
+        recorded = read_config(directory)
+        if recorded.initial_model == config.initial_model:
+            build.check_digest(recorded, config.initial_digest)
+        ours, theirs = config.to_dict(), recorded.to_dict()
         others = [f"{name}={theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
         if others:
             raise ValueError(
@@ -97,10 +100,12 @@ def train(config: Config, directory: pathlib.Path, setup: Setup = _SETUP) -> run
 
     Raises:
         ValueError: If the configuration does not fit the data, the frozen network cannot be
-            cached, or the directory is another run's or damaged.
-        FileNotFoundError: If the data set is not there.
+            cached, or the directory is another run's or damaged, or the saved model that it begins
+            with is another one than at its beginning.
+        FileNotFoundError: If the data set, or that model, is not there.
         locks.Busy: If another process trains the run.
     """
+    config = build.pin(config)
     check(config, setup)
     devices = strategies.get(setup.strategy)
     with contextlib.ExitStack() as claims:

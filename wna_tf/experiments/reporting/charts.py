@@ -3,11 +3,11 @@
 import collections
 import dataclasses
 import pathlib
-import re
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from wna_tf import files
 from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.measures import Measure
 
@@ -211,7 +211,7 @@ def charts(
         chart
         for value in fields.ordered(record.keys[first] for record in records)
         for chart in charts(
-            f"{name}_{re.sub(r'[^0-9a-zA-Z_.+-]+', '_', fields.label(first, value))}",
+            f"{name}_{files.name(fields.label(first, value))}",
             f"{title}, {fields.label(first, value)}",
             [record for record in records if record.keys[first] == value],
             x,

@@ -24,7 +24,7 @@ AXES = {
 }
 SEED = "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
-_SILENT = {SEED, "data_dir", "diagnostics"}
+_SILENT = {SEED, "data_dir", "diagnostics", "initial_digest"}
 _DEFAULTS = Config().to_dict()
 _SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
