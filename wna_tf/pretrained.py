@@ -52,6 +52,9 @@ def read(path: str | os.PathLike, noun: str = "model") -> keras.Model:
 def digest(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file.
 
+    Args:
+        path: The file.
+
     Raises:
         FileNotFoundError: If there is no such file.
     """

@@ -77,7 +77,11 @@ class Stage:
         return self
 
     def advance(self, count: int = 1) -> None:
-        """Counts parts as done."""
+        """Counts parts as done.
+
+        Args:
+            count: How many more of them are done.
+        """
         self._done += count
         self._line.tell(self._describe)
 

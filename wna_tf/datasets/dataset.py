@@ -43,7 +43,11 @@ class Dataset:
     describe: Callable[[Options], Mapping[str, Any]] | None = None
 
     def described(self, options: Options) -> "Dataset":
-        """Returns the data set with all that is known of it with some options."""
+        """Returns the data set with all that is known of it with some options.
+
+        Args:
+            options: What its `load` is told.
+        """
         return (
             self if self.describe is None else dataclasses.replace(self, **self.describe(options))
         )
