@@ -176,7 +176,12 @@ best validation accuracy after the last epoch, chosen for each rule, network and
 three hidden blocks, `cnn` three of 3x3 convolutions, with batch normalization; NTK
 parameterization, squared error, plain SGD, every feedback source at its defaults
 (`flags/rules_digits.flags`). One protocol for all, and nothing tuned
-but the rate: a rule at other hyper-parameters may do better. Chance is 10%."""
+but the rate: a rule at other hyper-parameters may do better. Chance is 10%.
+
+The largest rate is the best of most rows, so that more might do better still; at 10 `backprop`
+diverges. Rules whose source lets the weights decay (`kolen_pollack`, `product_feedback_alignment`,
+`regularized_kolen_pollack`) are above `backprop` in the mlp, which has no decay here: what they gain
+may be that of a regularizer, and says nothing of their feedback."""
 
 
 def _protocol(digits: dict[tuple, dict[str, str]]) -> str:
