@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 # What stands in a row may import from its own row and from those above it.
 ROWS = (
-    ("internals",),
+    ("internals", "progress"),
     ("locks", "files", "serialization", "replicas", "layers", "losses", "datasets"),
     ("models", "graph"),
     ("feedback", "measures"),
