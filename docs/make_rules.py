@@ -180,8 +180,8 @@ but the rate: a rule at other hyper-parameters may do better. Chance is 10%.
 
 The largest rate is the best of most rows, so that more might do better still; at 10 `backprop`
 diverges. Rules whose source lets the weights decay (`kolen_pollack`, `product_feedback_alignment`,
-`regularized_kolen_pollack`) are above `backprop` in the mlp, which has no decay here: what they gain
-may be that of a regularizer, and says nothing of their feedback."""
+`regularized_kolen_pollack`) are above `backprop` in the mlp, which has no decay here: what they
+gain may be that of a regularizer, and says nothing of their feedback."""
 
 
 def _protocol(digits: dict[tuple, dict[str, str]]) -> str:
