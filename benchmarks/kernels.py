@@ -27,7 +27,7 @@ STRIDES = (1, 2, 2)
 OUTPUTS = 10
 SHAPES = {"16x16x1": (16, 16, 1), "32x32x3": (32, 32, 3)}
 PINNED = ("neural-tangents==0.6.5", "jax==0.4.20", "jaxlib==0.4.20", "numpy<2", "scipy<1.14")
-_MOST = 8e9  # Bytes of full Jacobians, beyond which they are left out.
+_MOST = 2e9  # Bytes of full Jacobians, beyond which they are left out.
 
 
 def child(way: str, shape: str, width: int, examples: int) -> None:
