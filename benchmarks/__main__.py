@@ -32,6 +32,7 @@ BENCHMARKS = {
     "pipeline": ("pipeline",),
     "scaling": ("scaling",),
     "sweeps": ("sweeps",),
+    "kernels": ("kernels", "--widths", "24", "64"),
 }
 
 

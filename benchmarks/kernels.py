@@ -135,8 +135,8 @@ def measure(way: str, python: str, shape: str, width: int, examples: int) -> dic
     done = subprocess.run([python, "-c", setup + code], capture_output=True, text=True)
     row = {"image": shape, "width": width, "examples": examples, "way": way}
     if done.returncode:
-        *_, reason = done.stderr.splitlines() or ["killed, for memory"]
-        return row | {"seconds": reason[:60], "first": "", "MB": ""}
+        is_memory = done.returncode < 0 or "OOM" in done.stderr
+        return row | {"seconds": "out of memory" if is_memory else "failed", "first": "", "MB": ""}
     seconds, first, megabytes = json.loads(done.stdout.splitlines()[-1])
     return row | {
         "seconds": float(f"{seconds:.3g}"),
