@@ -50,10 +50,16 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 class BatchDiagnostic(Diagnostic):
     """A diagnostic that looks at one batch, always the same one.
 
+    Attributes:
+        training_examples: How many training examples a run gives it, drawn by its seed; 0 for the
+            first validation batch.
+
     Args:
         x: Inputs, [batch, ...]; None for the first validation batch.
         y: Targets, [batch, ...].
     """
+
+    training_examples: ClassVar[int] = 0
 
     def __init__(self, x: Any = None, y: Any = None):
         super().__init__()
