@@ -100,7 +100,7 @@ def _section(exhibit: Exhibit) -> str:
     return (
         f"<section>\n<h2>{title}</h2>\n<figure>"
         f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">'
-        f"<figcaption>{html.escape(files)}</figcaption></figure>\n"
+        f"<figcaption>{html.escape(f'{exhibit.chart.note} {files}'.strip())}</figcaption></figure>\n"
         f"{_table(tables.grid(exhibit.chart))}\n</section>"
     )
 
