@@ -138,10 +138,8 @@ def operator_alignment(
     shapes = {"inputs": tuple(input_shape), "outputs": tuple(outputs.shape[1:])}
     sizes = {side: math.prod(shape) for side, shape in shapes.items()}
     side = min(sizes, key=sizes.__getitem__)
-    is_dense = math.prod(sizes.values()) == math.prod(a.shape)
-    multiply_adds = math.prod(a.shape[:-1]) * sizes["outputs"]  # More, in depthwise maps.
-    is_exact = is_dense or sizes[side] * multiply_adds <= EXACT_COST
-    count = sizes[side] if is_exact else probes
+    basis = exact_basis(sizes["inputs"], sizes["outputs"], a.shape)
+    is_exact, count = basis is not None, basis or probes
     chunk = min(count, max(1, _CHUNK_ENTRIES // max(sizes.values())))
 
     def forward(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -178,6 +176,20 @@ def operator_alignment(
         return Score(value, tf.zeros_like(value))
     influence = value * tf.linalg.matvec(summands / means, tf.constant([1, -0.5, -0.5], dtype))
     return Score(value, tf.math.reduce_std(influence) / math.sqrt(count - 1))
+
+
+def exact_basis(inputs: int, outputs: int, kernel_shape: Sequence[int]) -> int | None:
+    """Returns how many vectors an exact score takes, or None if it would take too long.
+
+    Args:
+        inputs: Size of the input of the map.
+        outputs: Size of its output.
+        kernel_shape: Shape of its kernel.
+    """
+    is_dense = inputs * outputs == math.prod(kernel_shape)
+    multiply_adds = math.prod(kernel_shape[:-1]) * outputs  # More, in depthwise maps.
+    count = min(inputs, outputs)
+    return count if is_dense or count * multiply_adds <= EXACT_COST else None
 
 
 def shuffle(kernel: tf.Tensor, seed: int = 0) -> tf.Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from wna_tf import serialization
 from wna_tf.callbacks.alignment_score import AlignmentScore
 from wna_tf.callbacks.conservation import Conservation
-from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic
+from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic, Sizes
 from wna_tf.callbacks.divergence import Divergence
 from wna_tf.callbacks.feedback_angle import FeedbackAngle
 from wna_tf.callbacks.history import HistoryFile
@@ -28,6 +28,7 @@ __all__ = [
     "LinearizationGap",
     "Progress",
     "RidgeUntil",
+    "Sizes",
     "TensorBoard",
     "check_diagnostics",
     "check_tensorboard",

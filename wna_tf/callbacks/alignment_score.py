@@ -8,10 +8,14 @@ import keras
 import tensorflow as tf
 
 from wna_tf import measures, progress
-from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
+from wna_tf.callbacks.diagnostic import Diagnostic, Sizes, compile_graph
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Initial
 from wna_tf.graph.operators import Affine
+
+_PROBES = 100
+# Applications of a map that a score and its control take for each vector: of a basis, and drawn.
+_OF_BASIS, _DRAWN = 10, 25
 
 
 class AlignmentScore(Diagnostic):
@@ -43,14 +47,23 @@ class AlignmentScore(Diagnostic):
     """
 
     columns = ("alignment_score", "alignment_score_error", "alignment_score_shuffled")
-    passes_an_epoch = 25  # Its probes.
     passes_a_step = 3
 
-    def __init__(self, probes: int = 100, seed: int = 0):
+    def __init__(self, probes: int = _PROBES, seed: int = 0):
         super().__init__()
         self.probes = probes
         self.seed = seed
         self._learner = None
+
+    @classmethod
+    def passes(cls, network: Sequence[Sizes], batch_size: int) -> float:
+        def applications(some: Sizes) -> int:
+            basis = measures.exact_basis(some.inputs, some.outputs, some.kernel)
+            return _DRAWN * _PROBES if basis is None else _OF_BASIS * basis
+
+        scores = sum(applications(some) * some.multiplications for some in network)
+        forward = sum(some.turns * some.multiplications for some in network)
+        return scores / (batch_size * forward)
 
     @property
     def companion(self) -> list[keras.Variable]:

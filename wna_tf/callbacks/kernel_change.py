@@ -1,5 +1,6 @@
 """How the tangent kernel changes in training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf import measures, ntk
-from wna_tf.callbacks.diagnostic import BatchDiagnostic
+from wna_tf.callbacks.diagnostic import BatchDiagnostic, Sizes
 from wna_tf.graph.forward_pass import Remembered
 
 
@@ -26,7 +27,11 @@ class KernelChange(BatchDiagnostic):
     With the rule `linearized` it is the kernel of the network itself at these weights: that of the
     linearized one never changes.
 
-    PLACEHOLDER COST
+    An epoch costs about `1.5 (C + 10)` forward passes of the examples for C outputs: 0.05 s of
+    processor time in the KMNIST network of width 16, 0.3 s at width 64 (two cores, 50 examples).
+    Where examples depend on each other it takes a reverse and a forward pass of all for each output
+    of each example, some `3.5 C` passes times their number: 3.3 s in that network of width 16 with
+    batch statistics. Loops over time take several times as long as their arithmetic.
 
     Args:
         x: Inputs of training examples, [examples, ...]; None for the first validation batch.
@@ -53,6 +58,14 @@ class KernelChange(BatchDiagnostic):
         self.examples = examples
         self.seed = seed
         self._initial: np.ndarray | None = None
+
+    @classmethod
+    def passes(cls, network: Sequence[Sizes], batch_size: int) -> float:
+        examples = cls.training_examples
+        outputs = sum(some.turns * some.outputs for some in network if some.is_last)
+        is_coupled = any(some.normalizes for some in network)
+        of_examples = 3.5 * examples * outputs if is_coupled else 1.5 * (outputs + 10)
+        return of_examples * examples / batch_size
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
