@@ -165,10 +165,11 @@ def test_nothing_observes_when_training_is_over(tmp_path):
 
 
 def test_only_maps_that_learn_have_scores():
-    assert set(fit(make_learner("readout"), AlignmentScore())) == {
-        "loss",
-        *(f"{column}/head" for column in AlignmentScore.columns),
-    }
+    history = fit(make_learner("readout"), AlignmentScore())
+    columns = {f"{column}/head" for column in AlignmentScore.columns}
+    assert set(history) == {"loss", *columns}
+    # On blocks that stay as they are it learns as the companion's head does.
+    np.testing.assert_allclose(history["alignment_score/head"], 1, rtol=1e-5)
 
 
 def test_scores_of_a_recurrent_network_of_any_number_of_time_steps():

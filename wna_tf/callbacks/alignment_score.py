@@ -35,6 +35,9 @@ class AlignmentScore(Diagnostic):
     scores of that network took 0.3 seconds an epoch. In memory it adds the weights once more, and
     the optimizer's variables.
 
+    There is no baseline of frozen blocks: a block that stays at its initial weights has no score,
+    and a head on such blocks has 1, since it learns as the companion's does.
+
     The companion must see every step from the first. A second `fit` of the same learner goes on
     with it; it uses the optimizer that the learner had at the beginning, and follows its learning
     rate.
