@@ -27,13 +27,15 @@ class FeedbackAngle(BatchDiagnostic):
     * `network_update_angle` and `network_gradient_norm`, the same of all weights as one vector;
     * `network_update_angle_frozen`, its baseline of frozen blocks: between backpropagation's update
       and the part of it that is the head's, which `readout` makes. A rule whose angle is not under
-      it does no better than to leave the blocks as they are. A layer has no such baseline: an
-      update of zero has no direction, and that of the head has the gradient's.
+      it lowers the loss no faster, by small steps of one length, than one that leaves the blocks as
+      they are. A layer has no such baseline: an update of zero has no direction, and that of the
+      head has the gradient's.
 
     An angle to a gradient that is rounding means nothing, so the angles of updates are left out
     where the gradient's relative norm is under `floor`. In float32 an update is off by some 1e-7 to
     1e-5 of its norm at initialization, which does not shrink with the error: at the default floor
-    that turns it by half a degree at most. A lower precision needs a higher floor.
+    that turns it by about half a degree at most. A lower precision needs a higher floor. A gradient
+    that is zero at the initial weights has no relative norm, and no floor.
 
     Costs one step of the rule and two of backpropagation an epoch.
     Source: Lillicrap et al. (2016).

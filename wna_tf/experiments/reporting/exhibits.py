@@ -214,8 +214,9 @@ def _left_out(runs: Sequence[run_directory.Run], head: str, blocks: Sequence[str
     if not norms:
         return ""
     return (
-        f"{len(norms)} of {len(pairs)} angles are left out: backpropagation's update is rounding "
-        f"there (its norm at most {max(norms):.1g} of the initial one), or the rule's is zero."
+        f"{len(norms)} of {len(pairs)} angles are left out: backpropagation's update may be "
+        f"rounding there (its norm at most {max(norms):.1g} of the initial one), or the rule's "
+        "is zero."
     )
 
 

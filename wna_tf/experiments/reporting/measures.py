@@ -40,7 +40,7 @@ _DIAGNOSTICS = {
     ),
     "network_gradient_norm": Measure("norm of all gradients (of the initial one)", scale="log"),
     "kernel_change": Measure("change of the tangent kernel (of the initial one)"),
-    "label_alignment": Measure("alignment of the tangent kernel with the labels (cosine)"),
+    "label_alignment": Measure("label alignment of the tangent kernel (cosine)"),
     "conservation": Measure("drift of the conserved quantity", scale="log"),
 }
 
