@@ -321,14 +321,22 @@ def test_a_rule_without_a_frozen_network_needs_no_cache():
 
 
 def test_a_run_with_the_cache_is_one_without_it(tmp_path, capsys):
-    config = Config(width=40, rule="align_zero", normalize=False, epochs=2, learning_rate=1.0)
+    config = Config(
+        width=40,
+        rule="align_zero",
+        normalize=False,
+        epochs=2,
+        learning_rate=1.0,
+        diagnostics=("kernel_change",),
+    )
     setups = [Setup(), Setup(cache_frozen=True)]
     runs = [
         training.train(config, tmp_path / str(index), setup) for index, setup in enumerate(setups)
     ]
     assert "of the frozen network: 0.00058 GB." in capsys.readouterr().out
-    loss = [[row["loss"] for row in run.history] for run in runs]
-    np.testing.assert_allclose(*loss, rtol=1e-6)
+    for name in ("loss", "kernel_change", "label_alignment"):
+        column = [[row[name] for row in run.history] for run in runs]
+        np.testing.assert_allclose(*column, rtol=1e-6, err_msg=name)
     assert runs[0].config == runs[1].config
 
 

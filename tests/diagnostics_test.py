@@ -11,7 +11,13 @@ import tensorflow as tf
 import wna_tf
 from tests import oracle
 from wna_tf import callbacks
-from wna_tf.callbacks import AlignmentScore, Conservation, FeedbackAngle, LinearizationGap
+from wna_tf.callbacks import (
+    AlignmentScore,
+    Conservation,
+    FeedbackAngle,
+    KernelChange,
+    LinearizationGap,
+)
 from wna_tf.experiments import run_directory, training
 from wna_tf.experiments.config import Config, Setup
 
@@ -159,10 +165,11 @@ def test_nothing_observes_when_training_is_over(tmp_path):
 
 
 def test_only_maps_that_learn_have_scores():
-    assert set(fit(make_learner("readout"), AlignmentScore())) == {
-        "loss",
-        *(f"{column}/head" for column in AlignmentScore.columns),
-    }
+    history = fit(make_learner("readout"), AlignmentScore())
+    columns = {f"{column}/head" for column in AlignmentScore.columns}
+    assert set(history) == {"loss", *columns}
+    # On blocks that stay as they are it learns as the companion's head does.
+    np.testing.assert_allclose(history["alignment_score/head"], 1, rtol=1e-5)
 
 
 def test_scores_of_a_recurrent_network_of_any_number_of_time_steps():
@@ -180,15 +187,25 @@ def test_scores_of_a_recurrent_network_of_any_number_of_time_steps():
 
 # Angles.
 
+# What tells what they are worth.
+OTHERS = {
+    "loss",
+    *(f"gradient_norm/{name}" for name in MAPS),
+    "network_gradient_norm",
+    "network_update_angle_frozen",
+}
+
 
 def test_backprop_has_no_angles():
     history = fit(make_learner("backprop", normalize=True), FeedbackAngle(*make_data()), epochs=2)
-    assert set(history) - {"loss"} == {
+    angles = {column: values for column, values in history.items() if column not in OTHERS}
+    assert set(angles) == {
         *(f"feedback_angle/{name}" for name in MAPS[1:]),
         *(f"update_angle/{name}" for name in MAPS),
+        "network_update_angle",
     }
-    for name in set(history) - {"loss"}:
-        np.testing.assert_allclose(history[name], 0, atol=1e-3, err_msg=name)
+    for name, values in angles.items():
+        np.testing.assert_allclose(values, 0, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize("rule", ALIGN)
@@ -217,8 +234,81 @@ def test_tied_feedback_weights_have_known_angles(factor, degrees):
 )
 def test_rules_without_kernels_that_carry_deltas_have_update_angles_alone(rule, maps):
     angles = measure(make_learner(rule), FeedbackAngle(*make_data()))
-    assert set(angles) == {f"update_angle/{name}" for name in maps}
+    own = {column for column in angles if column.startswith(("feedback_angle", "update_angle"))}
+    assert own == {f"update_angle/{name}" for name in maps}
     np.testing.assert_allclose(angles["update_angle/head"], 0, atol=1e-3)
+
+
+def test_the_baseline_of_frozen_blocks_is_the_angle_of_readout():
+    data = make_data()
+    learner = make_learner("backprop", normalize=True)
+    fit(learner, epochs=2)
+    angles = measure(learner, FeedbackAngle(*data))
+    gradients = [update.numpy().astype("float64") for update in learner.updates(*data)]
+    squares = [np.sum(gradient**2) for gradient in gradients]
+    expected = np.degrees(np.arccos(np.sqrt(sum(squares[-2:]) / sum(squares))))
+    assert 20 < expected < 80
+    np.testing.assert_allclose(angles["network_update_angle_frozen"], expected, rtol=1e-5)
+
+    initial = [variable.numpy() for variable in learner.initial_weights]
+    for variable, array in zip(learner.trainable_variables, initial, strict=True):
+        variable.assign(array)
+    for name, indices in (("/dense", [0]), ("/head", [4]), ("network_", range(6))):
+        before = learner.updates(*data)
+        ratio = np.sqrt(
+            sum(squares[i] for i in indices) / sum(np.sum(before[i] ** 2.0) for i in indices)
+        )
+        column = f"gradient_norm{name}" if name[0] == "/" else f"{name}gradient_norm"
+        np.testing.assert_allclose(angles[column], ratio, rtol=1e-5, err_msg=name)
+
+    frozen = measure(make_learner("readout", normalize=True), FeedbackAngle(*data))
+    np.testing.assert_allclose(
+        frozen["network_update_angle"], frozen["network_update_angle_frozen"], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("floor", [-1e-3, 1, float("nan")])
+def test_a_floor_is_a_part_of_the_first_norm(floor):
+    with pytest.raises(ValueError, match=r"Expected 0 <= floor < 1\. Received: floor="):
+        FeedbackAngle(floor=floor)
+
+
+def drive_to_interpolation(learner, data, steps=2500):
+    batches = tf.data.Dataset.from_tensors(data).repeat()
+    learner.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
+
+
+def in_double_precision(learner):
+    """A learner of the same rule at the same weights, to the bit, in float64."""
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    try:
+        keras.backend.clear_session()
+        exact = make_learner(learner.rule)
+        for variable, value in zip(exact.weights, learner.weights, strict=True):
+            variable.assign(tf.cast(value.value, "float64"))
+        return exact
+    finally:
+        keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(before)
+
+
+def test_an_angle_to_a_gradient_that_is_rounding_is_left_out():
+    data = tuple(array[:2].astype("float32") for array in make_data())
+    learner = make_learner("align_prop")
+    first = measure(learner, FeedbackAngle(*data))
+    for name in MAPS:
+        assert first[f"gradient_norm/{name}"] == 1
+    drive_to_interpolation(learner, data)
+    noisy = measure(learner, FeedbackAngle(*data, floor=0))
+    exact = measure(in_double_precision(learner), FeedbackAngle(*data, floor=0))
+    columns = [f"update_angle/{name}" for name in MAPS]
+    assert max(abs(noisy[column] - exact[column]) for column in columns) > 1  # Degrees: rounding.
+    masked = measure(learner, FeedbackAngle(*data))
+    assert not [column for column in masked if "update_angle" in column]
+    assert {f"gradient_norm/{name}" for name in MAPS} | {"network_gradient_norm"} <= set(masked)
+    assert 0 < max(masked[f"gradient_norm/{name}"] for name in MAPS) < 1e-3
 
 
 # The linearization, and what is conserved.
@@ -262,6 +352,89 @@ def test_conservation_is_the_change_of_the_quantities():
     assert list(measure(make_learner("backprop"), Conservation()).values()) == [0, 0]
 
 
+# The tangent kernel.
+
+
+def kernel_by_finite_differences(learner, x, training=False):
+    """The traced kernel at the current weights."""
+    network, rows = learner.network, []
+    for variable in learner.trainable_variables:
+        value = variable.numpy()
+        for index in np.ndindex(value.shape):
+            step = np.zeros_like(value)
+            step[index] = 1e-6
+            ends = []
+            for sign in (1, -1):
+                variable.assign(value + sign * step)
+                ends.append(network(x, training=training).numpy())
+            rows.append((ends[0] - ends[1]) / 2e-6)
+        variable.assign(value)
+    jacobian = np.array(rows)  # [weights, examples, outputs]
+    return np.einsum("pnc,pmc->nm", jacobian, jacobian) / jacobian.shape[-1]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_change_of_the_kernel_is_that_of_finite_differences(normalize, double_precision):
+    network = wna_tf.models.mlp((6,), 3, 4, depth=1, normalize=normalize, activation="tanh")
+    learner = wna_tf.Learner(network, "align_ada")
+    learner.compile(keras.optimizers.SGD(0.5), "mse")
+    x, y = make_data(8)
+    before = kernel_by_finite_differences(learner, x, training=normalize)
+    history = fit(learner, KernelChange(x, y), epochs=2, batch_size=4, data=(x, y))
+    after = kernel_by_finite_differences(learner, x, training=normalize)
+    change = np.linalg.norm(after - before) / np.linalg.norm(before)
+    assert change > 0.05
+    np.testing.assert_allclose(history["kernel_change"][-1], change, rtol=1e-6)
+    gram = y @ y.T
+    for column, kernel in (("label_alignment", after), ("label_alignment_initial", before)):
+        expected = np.sum(kernel * gram) / np.linalg.norm(kernel) / np.linalg.norm(gram)
+        np.testing.assert_allclose(history[column][-1], expected, rtol=1e-6)
+
+
+def test_the_kernel_of_a_network_that_is_as_it_was_has_not_changed():
+    x, y = make_data()
+    values = measure(make_learner("backprop", normalize=True), KernelChange(x, y))
+    assert values["kernel_change"] == 0
+    assert values["label_alignment"] == values["label_alignment_initial"]
+    assert set(measure(make_learner("backprop"), KernelChange(x))) == {"kernel_change"}
+
+
+def test_the_kernel_is_that_of_some_examples_drawn_by_a_seed():
+    x, y = make_data()
+    learner = make_learner("backprop")
+    some = [measure(learner, KernelChange(x, y, 5, seed)) for seed in (0, 0, 1)]
+    assert some[0] == some[1] != some[2]
+    chosen = np.sort(np.random.default_rng(1).choice(32, 5, replace=False))
+    assert measure(learner, KernelChange(x[chosen], y[chosen])) == some[2]
+
+
+def test_labels_are_classes_and_align_as_their_targets_do():
+    x, _ = make_data()
+    learner = make_learner("backprop", normalize=True)
+    learner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    labels = np.arange(32) % 3
+    forms = (labels, labels[:, np.newaxis], np.eye(3)[labels], np.eye(3)[labels] - 1 / 3)
+    values = [measure(learner, KernelChange(x, y))["label_alignment"] for y in forms]
+    np.testing.assert_allclose(values, values[0], rtol=1e-6)
+
+
+def test_the_kernel_of_several_outputs_is_refused_before_training():
+    inputs = keras.Input((6,))
+    outputs = [wna_tf.layers.Dense(3)(inputs) for _ in range(2)]
+    learner = wna_tf.Learner(keras.Model(inputs, outputs), "backprop")
+    learner.compile("sgd", ["mse", "mse"])
+    x, y = make_data()
+    with pytest.raises(ValueError, match=r"one output\. Received: 2 outputs"):
+        fit(learner, KernelChange(x, [y, y]), data=(x, [y, y]))
+    assert not int(learner.optimizer.iterations)
+
+
+@pytest.mark.parametrize("examples", [0, 2.0, True])
+def test_a_kernel_is_of_an_example_at_least(examples):
+    with pytest.raises(ValueError, match=r"at least 1\. Received: examples="):
+        KernelChange(examples=examples)
+
+
 # Runs and their files.
 
 
@@ -278,6 +451,14 @@ def test_a_run_with_diagnostics_is_the_run_without_them(tmp_path):
         "feedback_angle/head",
         "update_angle/dense",
         "update_angle/head",
+        "gradient_norm/dense",
+        "gradient_norm/head",
+        "network_update_angle",
+        "network_update_angle_frozen",
+        "network_gradient_norm",
+        "kernel_change",
+        "label_alignment",
+        "label_alignment_initial",
         "linearization_gap",
         "conservation/dense_to_head",
     }
@@ -305,7 +486,7 @@ def test_diagnostics_take_the_first_validation_batch():
     assert measure(learner, given) == measure(learner, taken)
 
 
-@pytest.mark.parametrize("diagnostic", [FeedbackAngle, LinearizationGap])
+@pytest.mark.parametrize("diagnostic", [FeedbackAngle, KernelChange, LinearizationGap])
 def test_a_diagnostic_without_a_batch_is_refused(diagnostic):
     with pytest.raises(ValueError, match=rf"Expected {diagnostic.__name__}\(x, y\), or validation"):
         measure(make_learner("backprop"), diagnostic())

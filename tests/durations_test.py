@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from wna_tf import callbacks, datasets
+from wna_tf import callbacks, datasets, measures
+from wna_tf.callbacks import Sizes
 from wna_tf.experiments import build, costs, durations, executors
 from wna_tf.experiments import plan as plans
 from wna_tf.experiments.config import Config, Setup
@@ -51,12 +52,17 @@ def test_checkpoints_count():
     assert often > 50 * seldom > 0
 
 
+def passes_of(diagnostic):
+    some = Sizes(64, 10, (64, 10), turns=1, normalizes=False, is_last=True)
+    return diagnostic.passes([some], 100) + diagnostic.passes_a_step
+
+
 @pytest.mark.parametrize("name", callbacks.names())
 def test_a_diagnostic_takes_the_passes_that_it_tells(name):
     diagnostic = callbacks.get(name)
     wide = parts(diagnostics=(name,), width=1024)["diagnostics"]
     narrow = parts(diagnostics=(name,))["diagnostics"]
-    passes = diagnostic.passes_an_epoch + diagnostic.passes_a_step
+    passes = passes_of(diagnostic)
     assert wide > narrow if passes else wide == narrow > 0
 
 
@@ -68,10 +74,38 @@ def test_a_diagnostic_that_passes_through_the_network_writes_a_graph_of_each_map
         parts(machine=starts, diagnostics=(name,), depth=depth, epochs=1)["diagnostics"]
         for depth in (4, 2)
     )
-    if diagnostic.passes_an_epoch or diagnostic.passes_a_step:
+    if passes_of(diagnostic):
         assert deep > 1.3 * shallow
     else:
         assert deep == shallow < parts()["build"]
+
+
+def applications(name, batch_size=100, **fields):
+    """Forward passes of an example that a diagnostic takes in a network of KMNIST, each epoch."""
+    config = dataclasses.replace(RUN, model="cnn", strides=(1, 2, 2), **fields)
+    network = [durations._sizes(block) for block in costs.blocks(config, (28, 28, 1), 10)]
+    return batch_size * callbacks.get(name).passes(network, batch_size), network
+
+
+def test_scores_take_a_basis_where_they_are_exact(monkeypatch):
+    taken, network = applications("alignment_score", width=16)
+    shapes = [(784, 12544), (12544, 3136), (3136, 784), (16, 10)]
+    assert [(some.inputs, some.outputs) for some in network] == shapes
+    work = [some.multiplications for some in network]
+    exact = sum(10 * min(pair) * each for pair, each in zip(shapes, work, strict=True))
+    assert taken == pytest.approx(exact / sum(work))
+    assert taken / 100 > 150  # Batches; 186 were measured.
+    monkeypatch.setattr(measures, "EXACT_COST", 0)
+    probed = 2500 * sum(work[:3]) + 10 * 10 * work[3]  # A dense map's are exact.
+    taken, _ = applications("alignment_score", width=16)
+    assert taken == pytest.approx(probed / sum(work))
+
+
+def test_a_kernel_takes_more_where_examples_depend_on_each_other():
+    taken, _ = applications("kernel_change", width=16, normalize=False)
+    assert taken == pytest.approx(1.5 * (10 + 10) * 50)
+    taken, _ = applications("kernel_change", width=16, normalize=True)
+    assert taken == pytest.approx(3.5 * 50 * 10 * 50)
 
 
 def test_sizes_of_tests_are_those_of_the_data():

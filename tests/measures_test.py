@@ -154,6 +154,9 @@ def test_angles(degrees):
     a, b = np.array([[2.0], [0]]), 3 * np.array([[np.cos(radians)], [np.sin(radians)]])
     np.testing.assert_allclose(measures.angle(a, b), degrees, rtol=1e-9, atol=1e-12)
     assert np.isnan(measures.angle(a, 0 * b))
+    parts = [[array[:1], array[1:]] for array in (a, b)]  # Of one vector.
+    np.testing.assert_allclose(measures.angle(*parts), degrees, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(measures.norm(parts[1]), 3)
 
 
 def test_the_linearization_gap_is_the_part_of_the_change_that_is_missed():
@@ -162,6 +165,38 @@ def test_the_linearization_gap_is_the_part_of_the_change_that_is_missed():
     assert measures.linearization_gap(f, f_0, f_0) == 1
     halves = ({"a": f, "b": 2 * f}, {"a": f - [0, 3], "b": 2 * f}, {"a": f_0, "b": 2 * f})
     np.testing.assert_allclose(measures.linearization_gap(*halves), 0.6)
+
+
+def test_the_change_of_a_kernel_is_relative_to_the_initial_one():
+    k, k_0 = np.random.default_rng(0).normal(size=(2, 5, 5))
+    expected = np.linalg.norm(k - k_0) / np.linalg.norm(k_0)
+    np.testing.assert_allclose(measures.kernel_change(k, k_0), expected, rtol=1e-12)
+    assert measures.kernel_change(k_0, k_0) == 0
+
+
+def test_the_alignment_with_labels_is_a_cosine_of_matrices():
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(9, 4)), np.arange(9) % 3
+    kernel, one_hot = x @ x.T, np.eye(3)[labels]
+
+    def cosine(y):
+        gram = y @ y.T
+        return np.sum(kernel * gram) / np.linalg.norm(kernel) / np.linalg.norm(gram)
+
+    numbers = rng.normal(size=(9, 2, 3))
+    for targets, num_classes, y in (
+        (one_hot - 1 / 3, None, one_hot - 1 / 3),
+        (one_hot, None, one_hot - 1 / 3),
+        (labels, 3, one_hot - 1 / 3),
+        (labels[:, np.newaxis], 4, np.eye(4)[labels] - 1 / 4),
+        (numbers, None, numbers.reshape(9, 6)),
+        (labels.astype(float), None, labels[:, np.newaxis]),
+        (np.eye(1)[0 * labels], None, np.ones((9, 1))),
+    ):
+        value = measures.label_alignment(kernel, targets, num_classes)
+        np.testing.assert_allclose(value, cosine(y), rtol=1e-12)
+    y = one_hot - 1 / 3
+    np.testing.assert_allclose(measures.label_alignment(y @ y.T, labels, 3), 1, rtol=1e-12)
 
 
 # Conservation (SCIENCE.md, section 3, fact 5).

@@ -90,6 +90,19 @@ def test_epochs_differ_and_the_seed_reproduces_them():
     assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
 
 
+def test_some_training_examples_are_drawn_by_the_seed_and_move_no_order():
+    data, same, other = (split(seed=seed) for seed in (5, 5, 6))
+    drawn, again, others = (
+        some.training.draw(20)[0].numpy().ravel() for some in (data, same, other)
+    )
+    np.testing.assert_array_equal(drawn, again)
+    assert sorted({*drawn} & {*range(10, 60)}) == drawn.tolist() != others.tolist()
+    assert inputs(data.train) == inputs(split(seed=5).train)
+    x, y = data.training.draw(1000)
+    assert x.numpy().ravel().tolist() == list(range(10, 60))
+    np.testing.assert_array_equal(y, 2 * x)
+
+
 def test_shuffling_is_uniform_over_the_whole_set():
     # A buffer shorter than the set would keep the last examples out of the first batch.
     batches = split(n=50, batch_size=10, validation_size=0).batches_from(0).take(5 * 200)

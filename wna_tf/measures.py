@@ -138,10 +138,8 @@ def operator_alignment(
     shapes = {"inputs": tuple(input_shape), "outputs": tuple(outputs.shape[1:])}
     sizes = {side: math.prod(shape) for side, shape in shapes.items()}
     side = min(sizes, key=sizes.__getitem__)
-    is_dense = math.prod(sizes.values()) == math.prod(a.shape)
-    multiply_adds = math.prod(a.shape[:-1]) * sizes["outputs"]  # More, in depthwise maps.
-    is_exact = is_dense or sizes[side] * multiply_adds <= EXACT_COST
-    count = sizes[side] if is_exact else probes
+    basis = exact_basis(sizes["inputs"], sizes["outputs"], a.shape)
+    is_exact, count = basis is not None, basis or probes
     chunk = min(count, max(1, _CHUNK_ENTRIES // max(sizes.values())))
 
     def forward(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -180,6 +178,20 @@ def operator_alignment(
     return Score(value, tf.math.reduce_std(influence) / math.sqrt(count - 1))
 
 
+def exact_basis(inputs: int, outputs: int, kernel_shape: Sequence[int]) -> int | None:
+    """Returns how many vectors an exact score takes, or None if it would take too long.
+
+    Args:
+        inputs: Size of the input of the map.
+        outputs: Size of its output.
+        kernel_shape: Shape of its kernel.
+    """
+    is_dense = inputs * outputs == math.prod(kernel_shape)
+    multiply_adds = math.prod(kernel_shape[:-1]) * outputs  # More, in depthwise maps.
+    count = min(inputs, outputs)
+    return count if is_dense or count * multiply_adds <= EXACT_COST else None
+
+
 def shuffle(kernel: tf.Tensor, seed: int = 0) -> tf.Tensor:
     """Returns a kernel with its entries permuted: the control of the alignment score.
 
@@ -205,17 +217,26 @@ def kernel_input_shape(step: Affine, shape: Sequence[int | None]) -> tuple[int |
     return tuple(shape[1:])
 
 
-def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def norm(tensors: Any) -> tf.Tensor:
+    """Norm of tensors as one vector, a float64 scalar.
+
+    Args:
+        tensors: A tensor, or a nested structure of them.
+    """
+    return tf.norm(_as_vector(tensors))
+
+
+def angle(a: Any, b: Any) -> tf.Tensor:
     """Angle between two tensors of one shape as vectors, in degrees from 0 to 180.
 
     NaN if one is zero. Exact near 0 and 180, where the arc cosine of a cosine is not.
     Source: Kahan (2006), "How futile are mindless assessments of roundoff", section 12.
 
     Args:
-        a: A tensor.
+        a: A tensor, or a nested structure of them, which is one vector.
         b: Another of the same shape.
     """
-    a, b = (tf.reshape(tf.cast(x, tf.float64), [-1]) for x in (a, b))
+    a, b = _as_vector(a), _as_vector(b)
     a, b = a / tf.norm(a), b / tf.norm(b)
     return 2 * tf.atan2(tf.norm(a - b), tf.norm(a + b)) * (180 / math.pi)
 
@@ -232,11 +253,45 @@ def linearization_gap(outputs: Any, linearized: Any, initial: Any) -> tf.Tensor:
         linearized: `f_lin`, those of the linearized network at the same weights.
         initial: `f_0`, those of the network at its initial weights.
     """
-    f, linear, f_0 = (
-        tf.concat([tf.reshape(tf.cast(x, tf.float64), [-1]) for x in keras.tree.flatten(tree)], 0)
-        for tree in (outputs, linearized, initial)
-    )
+    f, linear, f_0 = map(_as_vector, (outputs, linearized, initial))
     return tf.norm(f - linear) / tf.norm(f - f_0)
+
+
+def kernel_change(kernel: Any, initial: Any) -> tf.Tensor:
+    """How far a tangent kernel is from the initial one, `|K - K_0| / |K_0|`.
+
+    Norms are Frobenius's. 0 in the lazy regime, where training is kernel regression. Source: Fort
+    et al. (2020), "Deep learning versus kernel learning", who follow the kernel in training.
+
+    Args:
+        kernel: `K`, [examples, examples], or of any form of `ntk.empirical_ntk`.
+        initial: `K_0`, of the same form.
+    """
+    k, k_0 = _as_vector(kernel), _as_vector(initial)
+    return tf.norm(k - k_0) / tf.norm(k_0)
+
+
+def label_alignment(kernel: Any, targets: Any, num_classes: int | None = None) -> tf.Tensor:
+    """Alignment of a kernel with the targets, `<K, Y Y^T> / (|K| |Y Y^T|)`.
+
+    A cosine: 1 if the kernel is large where targets are alike, and nowhere else. Source:
+    Cristianini et al. (2001), "On kernel-target alignment".
+
+    Args:
+        kernel: `K`, traced, [examples, examples].
+        targets: `Y`, [examples, ...], numbers as they are, but for one-hot rows of classes, which
+            become `one_hot - 1 / C`; or labels of classes, which become the same.
+        num_classes: Number of classes `C`, if the targets are labels.
+    """
+    if num_classes is not None:
+        targets = tf.one_hot(tf.cast(targets, tf.int32), num_classes)
+    y = tf.cast(targets, tf.float64)
+    if y.shape.rank > 1 and y.shape[-1] != 1:
+        are_one_hot = tf.reduce_all((y == 0) | (y == 1)) & tf.reduce_all(tf.reduce_sum(y, -1) == 1)
+        y -= tf.where(are_one_hot, tf.reduce_mean(y), 0)
+    rows = tf.reshape(y, [tf.shape(y)[0], -1])
+    k, gram = _as_vector(kernel), _as_vector(tf.matmul(rows, rows, transpose_b=True))
+    return tf.tensordot(k, gram, 1) / (tf.norm(k) * tf.norm(gram))
 
 
 def conserved_quantity(
@@ -271,3 +326,9 @@ def conserved_quantity(
     kernel, next_kernel = (tf.cast(x, tf.float64) for x in (kernel, next_kernel))
     above = next_kernel / 2 if feedback is None else tf.cast(feedback, tf.float64)
     return tf.reduce_sum(kernel**2) / 2 - tf.reduce_sum(above * next_kernel)
+
+
+def _as_vector(tensors: Any) -> tf.Tensor:
+    """Returns all numbers of a nested structure of tensors in a row, in float64."""
+    flat = [tf.reshape(tf.cast(x, tf.float64), [-1]) for x in keras.tree.flatten(tensors)]
+    return tf.concat(flat, 0)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from wna_tf import serialization
 from wna_tf.callbacks.alignment_score import AlignmentScore
 from wna_tf.callbacks.conservation import Conservation
-from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic
+from wna_tf.callbacks.diagnostic import BatchDiagnostic, Diagnostic, Sizes
 from wna_tf.callbacks.divergence import Divergence
 from wna_tf.callbacks.feedback_angle import FeedbackAngle
 from wna_tf.callbacks.history import HistoryFile
+from wna_tf.callbacks.kernel_change import KernelChange
 from wna_tf.callbacks.linearization_gap import LinearizationGap
 from wna_tf.callbacks.progress import Progress
 from wna_tf.callbacks.ridge import RidgeUntil
@@ -23,9 +24,11 @@ __all__ = [
     "Divergence",
     "FeedbackAngle",
     "HistoryFile",
+    "KernelChange",
     "LinearizationGap",
     "Progress",
     "RidgeUntil",
+    "Sizes",
     "TensorBoard",
     "check_diagnostics",
     "check_tensorboard",
@@ -41,6 +44,7 @@ _TABLE: serialization.Table[type[Diagnostic]] = serialization.Table(
         "alignment_score": AlignmentScore,
         "conservation": Conservation,
         "feedback_angle": FeedbackAngle,
+        "kernel_change": KernelChange,
         "linearization_gap": LinearizationGap,
     },
 )

@@ -8,10 +8,14 @@ import keras
 import tensorflow as tf
 
 from wna_tf import measures, progress
-from wna_tf.callbacks.diagnostic import Diagnostic, compile_graph
+from wna_tf.callbacks.diagnostic import Diagnostic, Sizes, compile_graph
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Initial
 from wna_tf.graph.operators import Affine
+
+_PROBES = 100
+# Applications of a map that a score and its control take for each vector: of a basis, and drawn.
+_OF_BASIS, _DRAWN = 10, 25
 
 
 class AlignmentScore(Diagnostic):
@@ -31,6 +35,9 @@ class AlignmentScore(Diagnostic):
     scores of that network took 0.3 seconds an epoch. In memory it adds the weights once more, and
     the optimizer's variables.
 
+    There is no baseline of frozen blocks: a block that stays at its initial weights has no score,
+    and a head on such blocks has 1, since it learns as the companion's does.
+
     The companion must see every step from the first. A second `fit` of the same learner goes on
     with it; it uses the optimizer that the learner had at the beginning, and follows its learning
     rate.
@@ -43,14 +50,23 @@ class AlignmentScore(Diagnostic):
     """
 
     columns = ("alignment_score", "alignment_score_error", "alignment_score_shuffled")
-    passes_an_epoch = 25  # Its probes.
     passes_a_step = 3
 
-    def __init__(self, probes: int = 100, seed: int = 0):
+    def __init__(self, probes: int = _PROBES, seed: int = 0):
         super().__init__()
         self.probes = probes
         self.seed = seed
         self._learner = None
+
+    @classmethod
+    def passes(cls, network: Sequence[Sizes], batch_size: int) -> float:
+        def applications(some: Sizes) -> int:
+            basis = measures.exact_basis(some.inputs, some.outputs, some.kernel)
+            return _DRAWN * _PROBES if basis is None else _OF_BASIS * basis
+
+        scores = sum(applications(some) * some.multiplications for some in network)
+        forward = sum(some.turns * some.multiplications for some in network)
+        return scores / (batch_size * forward)
 
     @property
     def companion(self) -> list[keras.Variable]:

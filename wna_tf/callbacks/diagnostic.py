@@ -2,8 +2,8 @@
 
 import abc
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -19,6 +19,31 @@ def compile_graph(function: Callable, *args: Any) -> Callable:
     return tf.function(function, autograph=False).get_concrete_function(*args)
 
 
+class Sizes(NamedTuple):
+    """What a plan knows of an affine map.
+
+    Attributes:
+        inputs: Size of what its kernel acts on, of one example.
+        outputs: Size of what it puts out, of one example; in a recurrence, of one step.
+        kernel: Shape of its kernel, [fan-in, units].
+        turns: How often it is applied to an example.
+        normalizes: Whether statistics of the batch follow.
+        is_last: Whether no other affine map is between it and an output.
+    """
+
+    inputs: int
+    outputs: int
+    kernel: tuple[int, int]
+    turns: int
+    normalizes: bool
+    is_last: bool
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications of an application."""
+        return self.kernel[0] * self.outputs
+
+
 class Diagnostic(keras.callbacks.Callback, abc.ABC):
     """Measures a learner after every epoch, and adds what it finds to the epoch's logs.
 
@@ -28,13 +53,25 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 
     Attributes:
         columns: The names of what it adds; `/` and the name of an affine map may follow.
-        passes_an_epoch: What it costs, for plans: forward passes of a batch each epoch.
+        passes_an_epoch: What it costs, for plans: forward passes of a batch each epoch, whatever
+            the network (see `passes`).
         passes_a_step: The same in each training step.
     """
 
     columns: ClassVar[tuple[str, ...]]
     passes_an_epoch: ClassVar[float] = 0
     passes_a_step: ClassVar[float] = 0
+
+    @classmethod
+    def passes(cls, network: Sequence[Sizes], batch_size: int) -> float:
+        """Returns what it costs each epoch in a network: forward passes of a batch.
+
+        Args:
+            network: The affine maps.
+            batch_size: Examples of the batch.
+        """
+        del network, batch_size
+        return cls.passes_an_epoch
 
     @abc.abstractmethod
     def measure(self) -> dict[str, tf.Tensor]:
@@ -50,10 +87,16 @@ class Diagnostic(keras.callbacks.Callback, abc.ABC):
 class BatchDiagnostic(Diagnostic):
     """A diagnostic that looks at one batch, always the same one.
 
+    Attributes:
+        training_examples: How many training examples a run gives it, drawn by its seed; 0 for the
+            first validation batch.
+
     Args:
         x: Inputs, [batch, ...]; None for the first validation batch.
         y: Targets, [batch, ...].
     """
+
+    training_examples: ClassVar[int] = 0
 
     def __init__(self, x: Any = None, y: Any = None):
         super().__init__()

@@ -74,6 +74,15 @@ class Training:
         """
         return _in_turn(self.source, self.positions, self.batch_size, seed)
 
+    def draw(self, count: int) -> tuple[Any, tf.Tensor]:
+        """Some of the examples, drawn by the seed, without augmentation; the order stays.
+
+        Args:
+            count: How many, or all if there are fewer.
+        """
+        drawn = np.random.default_rng(self.seed).permutation(self.positions)[:count]
+        return self.source.fetch(tf.constant(np.sort(drawn), tf.int64), None)
+
     def batches_from(self, step: int) -> tf.data.Dataset:
         """The batches from a step on, without end.
 

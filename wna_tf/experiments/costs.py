@@ -28,6 +28,7 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.graph.tracing import trace
 from wna_tf.layers.normalization import normalize
+from wna_tf.measures import kernel_input_shape
 
 _FLOAT = 4  # Bytes.
 # Reads and writes of an activity: a normalization reads twice and writes once, an activation does
@@ -61,6 +62,7 @@ class Block(NamedTuple):
         takes_inputs: Whether nothing below it learns, so that it is sent neither delta nor tangent.
         is_last: Whether no other block is between it and an output.
         turns: Turns of its loop over time, if it is a recurrence.
+        inputs: Size of what its kernel multiplies, in a turn.
     """
 
     positions: int
@@ -71,6 +73,7 @@ class Block(NamedTuple):
     takes_inputs: bool = False
     is_last: bool = False
     turns: int = 1
+    inputs: int = 0
 
     @property
     def activity(self) -> int:
@@ -188,6 +191,7 @@ def _read_block(program: Program, step: Affine) -> Block:
             "Expected a network whose sizes are known, but for the batch. "
             f"Received: {shape} of {step.name!r}"
         )
+    shape_of_input = program.shapes[step.inputs[0].index]
     units, is_recurrence = step.units, isinstance(step, Recurrence)
     following = _following(program, step)
     return Block(
@@ -199,6 +203,7 @@ def _read_block(program: Program, step: Affine) -> Block:
         takes_inputs=program.above(program.variables).isdisjoint(step.inputs),
         is_last=step in program.last_affine_maps,
         turns=sizes[0] if is_recurrence else 1,
+        inputs=math.prod(size or 1 for size in kernel_input_shape(step, shape_of_input)),
     )
 
 

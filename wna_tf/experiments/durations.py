@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 from wna_tf import callbacks
+from wna_tf.callbacks import Sizes
 from wna_tf.experiments import build, costs, executors, reuse
 from wna_tf.experiments.config import Config, Setup
 
@@ -47,19 +48,21 @@ def parts(
     diagnostics = [callbacks.get(name) for name in config.diagnostics]
     checkpoints = (steps - 1) // setup.checkpoint_every
     weights = 4 * sum(block.fan_in * block.units for block in blocks)
+    sizes = [_sizes(block) for block in blocks]
+    each_epoch = [diagnostic.passes(sizes, config.batch_size) for diagnostic in diagnostics]
+    each_step = [diagnostic.passes_a_step for diagnostic in diagnostics]
+    # Those that pass through the network, not over the weights alone.
+    passing = sum(map(bool, map(max, each_epoch, each_step)))
     starts = {
         "build": _BUILD * len(blocks) * is_first,
         "run": _RUN,
         "steps": _EPOCH * config.epochs,
         "evaluation": _EVALUATION * (config.epochs * bool(validation) + 1),
         "diagnostics": len(diagnostics) * (_DIAGNOSTIC + _MEASUREMENT * config.epochs)
-        + _PASSES * len(blocks) * sum(map(_passes, diagnostics)),
+        + _PASSES * len(blocks) * passing,
         "checkpoints": _CHECKPOINT * checkpoints,
     }
-    measured = sum(
-        config.epochs * diagnostic.passes_an_epoch + steps * diagnostic.passes_a_step
-        for diagnostic in diagnostics
-    )
+    measured = config.epochs * sum(each_epoch) + steps * sum(each_step)
     work = {
         "steps": steps * step,
         "evaluation": forward * (config.epochs * validation + test),
@@ -97,9 +100,15 @@ def total(
     return seconds
 
 
-def _passes(diagnostic: type[callbacks.Diagnostic]) -> bool:
-    """Returns whether a diagnostic passes through the network, not over the weights alone."""
-    return diagnostic.passes_an_epoch + diagnostic.passes_a_step > 0
+def _sizes(block: costs.Block) -> Sizes:
+    return Sizes(
+        inputs=block.inputs,
+        outputs=block.activity // block.turns,
+        kernel=(block.fan_in, block.units),
+        turns=block.turns,
+        normalizes=block.normalizes,
+        is_last=block.is_last,
+    )
 
 
 def _batches(config: Config) -> tuple[int, int]:

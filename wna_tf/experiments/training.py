@@ -74,10 +74,14 @@ def _diagnostics(config: Config, data: Data) -> list[callbacks.Diagnostic]:
     made = []
     for name in config.diagnostics:
         diagnostic = callbacks.get(name)
-        batch = ()
+        batch: Sequence[Any] = ()
         if issubclass(diagnostic, callbacks.BatchDiagnostic):
             # One of the training batches would move the order of the others.
-            batch = next(iter(data.test if data.validation is None else data.validation))
+            batch = (
+                data.training.draw(diagnostic.training_examples)
+                if diagnostic.training_examples
+                else next(iter(data.test if data.validation is None else data.validation))
+            )
         made.append(diagnostic(*batch))
     return made
 

@@ -11,8 +11,9 @@ from wna_tf import files
 from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.measures import Measure
 
-# Series of a diagnostic.
-MEASURED, CONTROL = "measured", "shuffled"
+# Series of a diagnostic, and what is drawn beside it, by the ending of its column.
+MEASURED = "measured"
+BESIDE = {"shuffled": "shuffled", "frozen": "frozen blocks", "initial": "at initialization"}
 # Lines in a panel: of points, which have markers, and of curves. Panels in a figure.
 MOST_LINES, MOST_CURVES, MOST_PANELS = 12, 8, 24
 
@@ -64,6 +65,7 @@ class Chart:
         x: Key whose values make the horizontal axis.
         measure: What makes the vertical axis.
         cells: Its points by their values of `panel`, `line` and `x`, in order.
+        note: What is to be said under it.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Chart:
     x: str
     measure: Measure
     cells: dict[tuple, Cell]
+    note: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:

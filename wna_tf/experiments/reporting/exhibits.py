@@ -1,6 +1,7 @@
 """Which charts runs make: results, best results, curves and diagnostics."""
 
 import collections
+import dataclasses
 import itertools
 import math
 import statistics
@@ -10,7 +11,7 @@ from typing import Any
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.reporting import fields, measures
 from wna_tf.experiments.reporting.charts import (
-    CONTROL,
+    BESIDE,
     MEASURED,
     MOST_CURVES,
     Chart,
@@ -104,8 +105,8 @@ def diagnostics(
 ) -> Iterator[Chart]:
     """Makes charts of every other column: over epochs, and its last value against numbers.
 
-    A column is `name` or `name/block`. `name_error` is its standard error, and `name_shuffled`
-    a control that is drawn beside it.
+    A column is `name` or `name/block`. `name_error` is its standard error, and `name_shuffled`,
+    `name_frozen` and `name_initial` are drawn beside it. Where values are left out, a note says so.
     """
     metrics = _metrics(runs)
     blocks = collections.defaultdict(list)
@@ -113,10 +114,11 @@ def diagnostics(
         if column.removeprefix("val_") not in metrics:
             head, _, block = column.partition("/")
             blocks[head].append(block)
-    attached = {f"{head}_{end}" for head in blocks for end in ("error", CONTROL)}
+    attached = {f"{head}_{end}" for head in blocks for end in ("error", *BESIDE)}
     for head in [head for head in blocks if head not in attached]:
         tracks = []
-        for column, series in ((head, MEASURED), (f"{head}_{CONTROL}", CONTROL)):
+        drawn = {head: MEASURED} | {f"{head}_{end}": series for end, series in BESIDE.items()}
+        for column, series in drawn.items():
             for block in blocks.get(column, ()):
                 name = f"{column}/{block}" if block else column
                 of_block = {_BLOCK: block, _SERIES: series}
@@ -125,10 +127,14 @@ def diagnostics(
         measure = measures.measure(head)
         records = [record for _, track in tracks for record in track]
         title = f"{_capital(measure.label)} over epochs{about}"
-        yield from charts(head, title, records, _EPOCH, measure, most=MOST_CURVES, line=line)
+        note = _left_out(runs, head, blocks[head])
+        for chart in charts(head, title, records, _EPOCH, measure, most=MOST_CURVES, line=line):
+            yield dataclasses.replace(chart, note=note)
         last = [_result(run, track[-1]) for run, track in tracks if track]
         label = f"last {measure.label}"
-        yield from _against(numbers, f"{head}_last", label, about, last, measure, line)
+        note = f"{note} Of each the last that is told." if note else ""
+        for chart in _against(numbers, f"{head}_last", label, about, last, measure, line):
+            yield dataclasses.replace(chart, note=note)
 
 
 def times(
@@ -192,6 +198,26 @@ def _track(run: run_directory.Run, column: str, keys: dict[str, Any]) -> list[Re
         for row in run.history
         if math.isfinite(row.get(column, math.nan))
     ]
+
+
+def _left_out(runs: Sequence[run_directory.Run], head: str, blocks: Sequence[str]) -> str:
+    """Returns a note of the values that are not told for their reference is too small, or ""."""
+    reference = measures.measure(head).reference
+    pairs = [
+        (row.get(f"{head}/{block}" if block else head), norm)
+        for run in runs
+        for block in blocks
+        for row in run.history
+        if math.isfinite(norm := row.get(f"{reference}/{block}" if block else reference, math.nan))
+    ]
+    norms = [norm for value, norm in pairs if value is None or not math.isfinite(value)]
+    if not norms:
+        return ""
+    return (
+        f"{len(norms)} of {len(pairs)} angles are left out: backpropagation's update may be "
+        f"rounding there (its norm at most {max(norms):.1g} of the initial one), or the rule's "
+        "is zero."
+    )
 
 
 def _epoch_seconds(run: run_directory.Run) -> list[float]:

@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wna_tf.experiments.reporting import fields
-from wna_tf.experiments.reporting.charts import CONTROL, MEASURED, Chart
+from wna_tf.experiments.reporting.charts import BESIDE, MEASURED, Chart
 
 # Lines differ by marker and dashes too, so that they do in grey. Colours are Okabe and Ito's.
 MARKERS = "os^Dv<>pPX*h"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f00")
 GREY = "#8c8c8c"
+BESIDE_DASHES = dict(zip(BESIDE.values(), ("--", "-.", ":"), strict=True))
 CHANCE = "chance"
 # The same chart gives the same bytes: no dates, no versions, no random names.
 SETTINGS: dict[Any, Any] = {
@@ -34,8 +35,8 @@ METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 def draw(chart: Chart, path: pathlib.Path) -> None:
     """Draws a chart: its panels side by side, a line for each combination of its line keys.
 
-    Lines of a control are grey. Deviations are bands around curves over epochs, and bars
-    elsewhere; a level of chance is a thin line.
+    Lines of a control or a baseline are grey. Deviations are bands around curves over epochs, and
+    bars elsewhere; a level of chance is a thin line. A note stands under the axis.
 
     Args:
         chart: The chart.
@@ -57,7 +58,9 @@ def draw(chart: Chart, path: pathlib.Path) -> None:
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
         _scale(figure.axes, chart)
-        figure.supxlabel(fields.axis(chart.x), fontsize="medium")
+        note = textwrap.fill(chart.note, int(14 * size[0]))
+        axis = fields.axis(chart.x)
+        figure.supxlabel(f"{axis}\n\n{note}" if note else axis, fontsize="medium")
         figure.supylabel(chart.measure.label, fontsize="medium")
         figure.suptitle(textwrap.fill(chart.title, int(10 * size[0])), fontsize="large")
         _draw_legend(figure)
@@ -85,7 +88,8 @@ def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
     place, names = _places(chart), _are_names(chart.ticks)
     lines = chart.values(*chart.line)
     # A control looks as what it is the control of does, but grey.
-    stems = [tuple(part for part in line if part not in (CONTROL, MEASURED)) for line in lines]
+    aside = {MEASURED, *BESIDE_DASHES}
+    stems = [tuple(part for part in line if part not in aside) for line in lines]
     kinds = list(dict.fromkeys(stems))
     for line, stem in zip(lines, stems, strict=True):
         cells = [
@@ -100,10 +104,11 @@ def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
             "marker": MARKERS[index % len(MARKERS)],
             "markersize": 6 if names else 4,
             "linewidth": 1.3,
-            "label": _label(chart.line[: len(stem)], stem),
+            "label": _label(chart.line[: len(stem)], stem) or MEASURED,
         }
-        if CONTROL in line:
-            style |= {"color": GREY, "linestyle": "--", "linewidth": 1, "label": CONTROL}
+        for series in BESIDE_DASHES.keys() & set(line):
+            dashes = BESIDE_DASHES[series]
+            style |= {"color": GREY, "linestyle": dashes, "linewidth": 1, "label": series}
         if names:  # Lines stand side by side at each name.
             style["linestyle"] = "none"
             cells = [(x + 0.5 * ((index + 0.5) / len(kinds) - 0.5), cell) for x, cell in cells]
@@ -131,7 +136,7 @@ def _draw_legend(figure: Figure) -> None:
         for axes in figure.axes
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    last = {label: handles.pop(label) for label in (CONTROL, CHANCE) if label in handles}
+    last = {label: handles.pop(label) for label in (*BESIDE_DASHES, CHANCE) if label in handles}
     if handles := handles | last:
         columns = math.ceil(len(handles) / (4 * figure.get_figheight()))
         figure.legend(

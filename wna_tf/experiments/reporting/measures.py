@@ -14,12 +14,14 @@ class Measure(NamedTuple):
         form: How a number is written in a table.
         scale: Scale of its axis; "log" shows exponential decay as a straight line, and is linear
             near 0 where there are values on both sides of it.
+        reference: The column of the norm that an angle is to; without one where it is too small.
     """
 
     label: str
     factor: float = 1
     form: str = ".4g"
     scale: str = "linear"
+    reference: str = ""
 
 
 # A run's main result is the first of these that it has. Each with its metric and its examples.
@@ -31,7 +33,14 @@ MAIN = {
 _DIAGNOSTICS = {
     "alignment_score": Measure("alignment score (cosine)"),
     "feedback_angle": Measure("feedback angle (degrees)"),
-    "update_angle": Measure("update angle (degrees)"),
+    "update_angle": Measure("update angle (degrees)", reference="gradient_norm"),
+    "gradient_norm": Measure("gradient norm (of the initial one)", scale="log"),
+    "network_update_angle": Measure(
+        "update angle of all weights (degrees)", reference="network_gradient_norm"
+    ),
+    "network_gradient_norm": Measure("norm of all gradients (of the initial one)", scale="log"),
+    "kernel_change": Measure("change of the tangent kernel (of the initial one)"),
+    "label_alignment": Measure("label alignment of the tangent kernel (cosine)"),
     "conservation": Measure("drift of the conserved quantity", scale="log"),
 }
 

@@ -87,7 +87,8 @@ def _is_folder(directory: pathlib.Path) -> bool:
 def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
     """Writes a chart's files beside the folder that they will be in."""
     table = tables.markdown(tables.grid(chart))
-    (beside / f"{chart.name}.md").write_text(f"{chart.title}\n\n{table}\n")
+    note = f"\n{chart.note}\n" if chart.note else ""
+    (beside / f"{chart.name}.md").write_text(f"{chart.title}\n\n{table}\n{note}")
     tables.write_csv(chart, beside / f"{chart.name}.csv")
     figures.draw(chart, beside / chart.name)
     svg = (beside / f"{chart.name}.svg").read_bytes()
