@@ -116,11 +116,11 @@ def test_flags_are_there():
 
 @pytest.mark.parametrize("line", dict.fromkeys(COMMANDS))
 def test_commands_can_be_planned(line, command, tmp_path, monkeypatch):
-    _, _, *words = shlex.split(line, comments=True)
+    given = re.sub(r"\$\(.*?\)", "FILE", line)  # A file that another command makes.
+    _, _, *words = shlex.split(given, comments=True)
     names = {word.removeprefix("--").partition("=")[0] for word in words}
     monkeypatch.chdir(tmp_path)
-    needs_another = "$(" in line  # A file that another command makes.
-    if not (names & TRAINING or needs_another or "--strategy=multi_worker" in words):
+    if not (names & TRAINING or given != line or "--strategy=multi_worker" in words):
         words.append("--dry_run")
     if "--dry_run" in words:
         planned = command(*words)
