@@ -101,7 +101,7 @@ def _section(exhibit: Exhibit) -> str:
         f"<section>\n<h2>{title}</h2>\n<figure>"
         f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{html.escape(files)}</figcaption></figure>\n"
-        f"{_table(tables.grid(exhibit.chart))}\n</section>"
+        f"{_table(exhibit.rows)}\n</section>"
     )
 
 
