@@ -102,7 +102,7 @@ def _is_own(folder: pathlib.Path) -> bool:
 
 
 def _describe(settings: Mapping[str, Any]) -> str:
-    return " and ".join(f"{size} {name} examples" for name, size in settings.items())
+    return " and ".join(f"{size} {name}" for name, size in settings.items()) + " examples"
 
 
 def state(run: pathlib.Path) -> str:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import pathlib
+import shutil
 import time
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ from wna_tf.experiments.config import NONE, Config
 from wna_tf.experiments.reporting import tables
 from wna_tf.experiments.run_directory import Run
 from wna_tf.learner import Learner
-from wna_tf.ntk.empirical import couples_examples
+from wna_tf.ntk import empirical
 
 EXAMPLES, GIGABYTES = 300, 2.0
 # A part of the mean eigenvalue: the smallest are below what float32 resolves beside the largest.
@@ -121,12 +123,13 @@ def compute_kernels(
             examples is there.
         OSError: If a kernel cannot be written, or another process computes it.
     """
-    computed = []
+    computed: list[Computed] = []
+    made: dict[str, pathlib.Path] = {}  # Files of kernels, by what these depend on.
     for planned in progress.track(plan(directory, examples, data_dir), "Kernels", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
         learner = _load(planned.run.directory)
         with locks.claimed(planned.folder):
-            record = _compute(planned, learner, examples, max_gigabytes)
+            record = _compute(planned, learner, examples, max_gigabytes, made)
         computed.append(Computed(planned.folder, record))
     return computed
 
@@ -182,7 +185,11 @@ class _Examples(NamedTuple):
 
 
 def _compute(
-    planned: Planned, learner: Learner, asked: int, max_gigabytes: float
+    planned: Planned,
+    learner: Learner,
+    asked: int,
+    max_gigabytes: float,
+    made: dict[str, pathlib.Path],
 ) -> dict[str, Any]:
     """Computes the kernels of a run as far as they are not there, and writes all else anew."""
     run, config, folder = planned.run, planned.config, planned.folder
@@ -191,24 +198,23 @@ def _compute(
     with datasets.named_errors():
         train = _read(learner, data.training.in_turn(), planned.train)
         test = _read(learner, data.test, planned.test)
+    measured = empirical.measure(learner, train.x)
+    # It raises an error before anything is written.
+    empirical.fit(measured, max(planned.train, planned.test), "trace", max_gigabytes)
     files.write_json(folder / kernel_files.SETTINGS, planned.settings)
-    kernels = []
-    for name, x1, x2 in (
-        (kernel_files.TRAIN, train.x, None),
-        (kernel_files.TEST, test.x, train.x),
-    ):
-        path = folder / name
-        if not path.exists():
-            ntk.empirical_ntk(
-                learner, x1, x2, output="trace", max_gigabytes=max_gigabytes, filepath=path
-            )
-        kernels.append(kernel_files.load(path, (len(x1), planned.train)))
+    kernels = [
+        _kernel(folder / name, learner, x1, x2, max_gigabytes, made)
+        for name, x1, x2 in (
+            (kernel_files.TRAIN, train.x, None),
+            (kernel_files.TEST, test.x, train.x),
+        )
+    ]
     targets = [_centred(examples.y, data) for examples in (train, test)]
     reason = _no_prediction(config)
     goals = targets if reason else [_flat(examples.y) for examples in (train, test)]
     predictor = ntk.Predictor(kernels[0], train.initial, goals[0])
     eigenvalues = predictor.eigenvalues[::-1]
-    trace = float(np.trace(kernels[0]))
+    trace = float(np.trace(kernels[0], dtype="float64"))
     ridge = _RIDGE * trace / planned.train
     score = functools.partial(_score, has_classes=bool(data.num_classes))
     regressed = predictor.regress(ridge, kernels[1], test.initial)
@@ -219,7 +225,7 @@ def _compute(
         "test_examples": planned.test,
         "trained_on": len(data.training.positions),
         "outputs": train.initial.shape[1],
-        "of_one_batch": couples_examples(learner, train.x),
+        "of_one_batch": measured.is_coupled,
         "alignment": ntk.kernel_alignment(kernels[0], targets[0]),
         "effective_rank": ntk.effective_rank(eigenvalues),
         "trace": trace,
@@ -245,6 +251,36 @@ def _compute(
     return record
 
 
+def _kernel(
+    path: pathlib.Path,
+    learner: Learner,
+    x1: tf.Tensor,
+    x2: tf.Tensor | None,
+    max_gigabytes: float,
+    made: dict[str, pathlib.Path],
+) -> np.ndarray:
+    """Returns a kernel, computed unless it is there, or is that of a run before."""
+    identity = _digest(learner, x1, x2)
+    if not path.exists() and identity in made:
+        with files.replacing(path) as beside:
+            shutil.copyfile(made[identity], beside)
+    elif not path.exists():
+        ntk.empirical_ntk(
+            learner, x1, x2, output="trace", max_gigabytes=max_gigabytes, filepath=path
+        )
+    made[identity] = path
+    return kernel_files.load(path, (len(x1), len(x1 if x2 is None else x2)))
+
+
+def _digest(learner: Learner, *inputs: tf.Tensor | None) -> str:
+    """Returns what runs have in common that have the same kernel: all but what they learned."""
+    digest = hashlib.sha256(learner.network.to_json().encode())
+    _, initial = learner.weight_values()
+    for tensor in (*initial.values(), *inputs):
+        digest.update(b"" if tensor is None else np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
+
+
 def _read(learner: Learner, batches: tf.data.Dataset, size: int) -> _Examples:
     """Reads the first examples of some batches."""
     pairs, left = [], size
@@ -261,7 +297,7 @@ def _read(learner: Learner, batches: tf.data.Dataset, size: int) -> _Examples:
         return learner.evaluate_networks(x, training=False)["initial"].outputs[0]
 
     # The kernel's batch is all of them, where a batch has statistics.
-    parts = [x] if couples_examples(learner, x) else xs
+    parts = [x] if empirical.measure(learner, x).is_coupled else xs
     # Concrete: TensorFlow warns where the calls of many runs write a graph each.
     concrete = [evaluate.get_concrete_function(part) for part in parts]
     initial = np.concatenate(

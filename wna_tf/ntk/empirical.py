@@ -121,15 +121,15 @@ def rule_ntk(
     return _compute(traced, x1, x2, output, max_gigabytes, filepath)
 
 
-def couples_examples(model: keras.Model, x: Any) -> bool:
-    """Returns whether examples of a batch depend on each other, at a model's initial weights.
+def measure(learner: keras.Model, x: Any) -> "Measured":
+    """Returns what the kernel at the initial weights takes for an example, found out on a few.
 
     Args:
-        model: A `Learner`.
+        learner: A `Learner`.
         x: Inputs, [batch, ...].
     """
-    traced = _traced(model, False, "initial", _trained(model, None))
-    return traced.measured(traced.standardize(x)).is_coupled
+    traced = _traced(learner, False, "initial", _trained(learner, None))
+    return traced.measured(traced.standardize(x))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
