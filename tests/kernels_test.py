@@ -382,3 +382,25 @@ def test_runs_are_told_without_a_warning(trained, tmp_path, caplog, monkeypatch)
     monkeypatch.setattr(tf.get_logger(), "propagate", True)
     assert len(kernels.compute_kernels(tmp_path, 10)) == 6
     assert not [record.getMessage() for record in caplog.records if "retracing" in record.msg]
+
+
+def test_runs_with_the_same_initial_weights_share_a_kernel(trained, tmp_path, monkeypatch):
+    for name in ("plain", "seed", "other_loss"):  # That loss has the same network and inputs.
+        shutil.copytree(trained / name, tmp_path / name)
+    asked = []
+    compute = blocks.Blocks._compute
+    monkeypatch.setattr(
+        blocks.Blocks, "_compute", lambda plan, pairs: (asked.append(plan), compute(plan, pairs))[1]
+    )
+    kernels.compute_kernels(tmp_path, 10)
+    assert len(asked) == 4  # Of train and test examples, of two seeds.
+    (plain, seed, other) = (matrices(tmp_path / n / PLACE) for n in ("plain", "seed", "other_loss"))
+    np.testing.assert_array_equal(plain, other)
+    assert np.abs(np.subtract(plain, seed)).max() > 0.01
+
+
+def test_a_kernel_in_lower_precision(tmp_path):
+    training.train(dataclasses.replace(PLAIN, precision="mixed_bfloat16"), tmp_path / "run")
+    ((directory, record),) = kernels.compute_kernels(tmp_path, 10)
+    assert matrices(directory)[0].shape == (10, 10)
+    assert np.isfinite(record["alignment"])

@@ -63,7 +63,7 @@ class Blocks:
 
     def _compute(self, pairs: Sequence[Pair]) -> Iterator[Part]:
         if self.x2 is None and len(self.pairs) == 1:  # Its two ends are one.
-            yield from ((pair, self._at_once(self.x1, None).numpy()) for pair in pairs)
+            yield from ((pair, self._numbers(self._at_once(self.x1, None))) for pair in pairs)
             return
         count = self.strategy.num_replicas_in_sync
         for begin in range(0, len(pairs), count):
@@ -86,9 +86,12 @@ class Blocks:
         parts = []
         for (i, j), tensor in zip(group, found, strict=True):
             rows, columns = _length(self.x1) - i, _length(self._other) - j
-            part = np.moveaxis(tensor.numpy(), self._axes, (0, 1))[:rows, :columns]
+            part = np.moveaxis(self._numbers(tensor), self._axes, (0, 1))[:rows, :columns]
             parts.append(np.moveaxis(part, (0, 1), self._axes))
         return parts
+
+    def _numbers(self, tensor: tf.Tensor) -> np.ndarray:
+        return tensor.numpy().astype(self.dtype, copy=False)
 
     def _at_once(self, x1: list[tf.Tensor], x2: list[tf.Tensor] | None) -> tf.Tensor:
         # Written before it is called: TensorFlow warns where the calls of many models write graphs.
