@@ -15,7 +15,11 @@ from wna_tf.ntk.contraction import Factors
 _BYTES = {"float64": 8}  # Of a number, by precision; 4 in others.
 # A block's values: what its affine map puts out, with bias, normalized and activated.
 _VALUES = 3
-_GRAPH = 2500  # For each affine map, in units of what starts a small operation: see `durations`.
+# By hand, from kernels of 200 to 1,000 examples of four small networks, most within a third.
+_PRODUCT = 9  # A multiplication of a kernel, whose products are small, in units of a wide one.
+# In units of what starts a small operation, see `durations`.
+_GRAPH = 4000  # For each affine map and each of both kernels.
+_RUN = 6000  # What every run does: its model, data, outputs and files.
 
 
 def describe(planned: Sequence[kernels.Planned], max_gigabytes: float) -> str:
@@ -78,7 +82,8 @@ def seconds(
         )
     width = min((block.units for block in network if block.is_hidden), default=machine.narrow)
     rate = machine.seconds_per_operation * (1 + machine.narrow / width)
-    return 2 * multiplications * rate + len(sides) * _GRAPH * len(network) * machine.overhead
+    starts = _RUN + len(sides) * _GRAPH * len(network)
+    return 2 * _PRODUCT * multiplications * rate + starts * machine.overhead
 
 
 def _of_columns(network: Sequence[Block], n: int, m: int, outputs: int) -> int:
