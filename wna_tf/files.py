@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import pathlib
@@ -170,6 +171,31 @@ def write_csv(path: pathlib.Path, head: Sequence[str], rows: Iterable[Sequence[A
         writer = csv.writer(file)
         writer.writerow(head)
         writer.writerows(rows)
+
+
+def read_rows(path: pathlib.Path, noun: str) -> list[dict[str, float]]:
+    """Reads rows of numbers by column; what is empty is left out.
+
+    Args:
+        path: A file that `write_rows` wrote.
+        noun: What each row is of, for the message.
+
+    Raises:
+        ValueError: If it is damaged; the message names it.
+    """
+    try:
+        text = path.read_bytes().decode()
+        rows = [
+            {key: float(value) for key, value in row.items() if value != ""}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+    except (ValueError, TypeError, csv.Error) as error:  # A TypeError where a row has no end.
+        raise ValueError(f"Expected a CSV file of numbers. Received: {path}: {error}") from error
+    if not rows:
+        raise ValueError(f"Expected a row for each {noun}. Received: {path}, which has none")
+    if not text.endswith("\n"):
+        raise ValueError(f"Expected a CSV file of whole lines. Received: {path}, which is cut off")
+    return rows
 
 
 def write_rows(path: pathlib.Path, rows: list[dict[str, float]]) -> None:

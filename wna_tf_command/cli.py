@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags, logging
 
 from wna_tf import files, progress, serialization
-from wna_tf.experiments import build, commands, config, evaluation, executors, extensions
+from wna_tf.experiments import build, commands, config, evaluation, executors, extensions, kernels
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
@@ -21,12 +21,27 @@ FIELDS = [
 SETUP = dataclasses.fields(config.Setup)
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("help", False, "show this help", short_name="h")
-flags.DEFINE_enum("mode", "train", ["train", "report", "evaluate", "export"], "what to do")
+flags.DEFINE_enum(
+    "mode", "train", ["train", "report", "evaluate", "export", "kernel"], "what to do"
+)
 flags.DEFINE_enum("split", "test", evaluation.SPLITS, "examples to evaluate on")
 flags.DEFINE_string(
-    "run_dir", "checkpoints/runs", "directory of runs, or a run to evaluate or export"
+    "run_dir",
+    "checkpoints/runs",
+    "directory of runs, or a run to evaluate, to export or whose kernel to compute",
 )
-flags.DEFINE_bool("dry_run", False, "list the runs of the grid, and train nothing")
+flags.DEFINE_bool("dry_run", False, "list the runs of the grid or the kernels, and do nothing")
+flags.DEFINE_integer(
+    "kernel_examples",
+    kernels.EXAMPLES,
+    "training examples of a run's kernel, and test examples",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "max_gigabytes",
+    kernels.GIGABYTES,
+    "memory to compute a kernel in, in units of 1e9 bytes",
+)
 flags.DEFINE_list(
     "choose",
     [],
@@ -111,6 +126,9 @@ def execute(directory: pathlib.Path) -> int:
         commands.export_runs(directory)
     elif FLAGS.mode == "report":
         commands.report(directory, given())
+    elif FLAGS.mode == "kernel":
+        sizes = FLAGS.kernel_examples, FLAGS.max_gigabytes
+        commands.compute_kernels(directory, *sizes, given(), FLAGS.dry_run)
     else:
         commands.evaluate(directory, FLAGS.split, given())
     return 0
@@ -131,7 +149,7 @@ def run(argv: Sequence[str]) -> None:
         goes_on = "the same command goes on with what is not finished"
         begins = "nothing is left half-written, the same command begins anew"
         with (
-            interruptible(goes_on if FLAGS.mode == "train" else begins),
+            interruptible(goes_on if FLAGS.mode in ("train", "kernel") else begins),
             progress.silenced(not FLAGS.verbose),
         ):
             extensions.load(set_up().imports)

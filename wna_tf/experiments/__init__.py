@@ -14,6 +14,7 @@ experiments.report(outcome.runs, pathlib.Path("checkpoints/mine"))
 from wna_tf.experiments.build import expand
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.experiments.evaluation import evaluate
+from wna_tf.experiments.kernels import compute_kernels
 from wna_tf.experiments.reporting import report
 from wna_tf.experiments.run_directory import Run, read_run, read_runs
 from wna_tf.experiments.sweeps import Outcome, sweep
@@ -24,6 +25,7 @@ __all__ = [
     "Outcome",
     "Run",
     "Setup",
+    "compute_kernels",
     "evaluate",
     "expand",
     "read_run",

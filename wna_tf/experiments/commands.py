@@ -5,7 +5,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wna_tf.experiments import choosing, evaluation, export, reporting, run_directory, strategies
+from wna_tf.experiments import (
+    choosing,
+    evaluation,
+    export,
+    kernel_costs,
+    kernels,
+    reporting,
+    run_directory,
+    strategies,
+)
 from wna_tf.experiments.config import Config, Setup
 
 
@@ -86,6 +95,30 @@ def evaluate(directory: pathlib.Path, split: str, given: Mapping[str, list[Any]]
 def export_runs(directory: pathlib.Path) -> None:
     """Exports finished runs."""
     print(*export.export_runs(directory), sep="\n")
+
+
+def compute_kernels(
+    directory: pathlib.Path,
+    examples: int,
+    max_gigabytes: float,
+    given: Mapping[str, list[Any]],
+    is_plan: bool = False,
+) -> None:
+    """Computes the tangent kernels of finished runs, or tells what that takes.
+
+    Args:
+        directory: The runs, or a run.
+        examples: Training examples, and test examples.
+        max_gigabytes: Memory of a kernel's computation.
+        given: Values by field, of which `data_dir` overrides that of the runs.
+        is_plan: Whether nothing is computed.
+    """
+    (data_dir,) = given.get("data_dir", [None])
+    if is_plan:
+        planned = kernels.plan(directory, examples, data_dir)
+        print(kernel_costs.describe(planned, max_gigabytes))
+        return
+    print(kernels.describe(kernels.compute_kernels(directory, examples, max_gigabytes, data_dir)))
 
 
 def _report(

@@ -1,8 +1,6 @@
 """Run directories: what a run writes and a report reads, each file whole or not at all."""
 
-import csv
 import dataclasses
-import io
 import pathlib
 import reprlib
 import shutil
@@ -51,19 +49,7 @@ def read_history(path: pathlib.Path) -> list[dict[str, float]]:
     Raises:
         ValueError: If it is damaged; the message names it.
     """
-    try:
-        text = path.read_bytes().decode()
-        rows = [
-            {key: float(value) for key, value in row.items() if value != ""}
-            for row in csv.DictReader(io.StringIO(text, newline=""))
-        ]
-    except (ValueError, TypeError, csv.Error) as error:  # A TypeError where a row has no end.
-        raise ValueError(f"Expected a CSV file of numbers. Received: {path}: {error}") from error
-    if not rows:
-        raise ValueError(f"Expected a row for each epoch. Received: {path}, which has none")
-    if not text.endswith("\n"):
-        raise ValueError(f"Expected a CSV file of whole lines. Received: {path}, which is cut off")
-    return rows
+    return files.read_rows(path, "epoch")
 
 
 def state(directory: pathlib.Path) -> str:

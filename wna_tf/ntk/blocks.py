@@ -5,11 +5,12 @@ import itertools
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import files
+from wna_tf import files, progress
 
 Pair = tuple[int, int]
 Part = tuple[Pair, np.ndarray]
@@ -20,7 +21,7 @@ class Blocks:
     """A kernel that is computed block by block.
 
     Attributes:
-        compute: Returns the kernel of two blocks of inputs; None for the second if it is the first.
+        compute: Graphs of the kernel of two blocks of inputs, the second None if it is the first.
         x1: Inputs, [examples1, ...] each.
         x2: Inputs, [examples2, ...] each; None for `x1`.
         at_a_time: Examples of a block.
@@ -30,7 +31,7 @@ class Blocks:
         strategy: Its replicas compute blocks at the same time.
     """
 
-    compute: Callable[..., tf.Tensor]
+    compute: Any
     x1: list[tf.Tensor]
     x2: list[tf.Tensor] | None
     at_a_time: int
@@ -58,8 +59,11 @@ class Blocks:
 
     def parts(self, pairs: Sequence[Pair]) -> Iterator[Part]:
         """Yields the kernel of some blocks, each as numbers with the place where they begin."""
+        yield from progress.track(self._compute(pairs), "Kernel", "blocks", len(pairs))
+
+    def _compute(self, pairs: Sequence[Pair]) -> Iterator[Part]:
         if self.x2 is None and len(self.pairs) == 1:  # Its two ends are one.
-            yield from ((pair, self.compute(self.x1, None).numpy()) for pair in pairs)
+            yield from ((pair, self._numbers(self._at_once(self.x1, None))) for pair in pairs)
             return
         count = self.strategy.num_replicas_in_sync
         for begin in range(0, len(pairs), count):
@@ -73,7 +77,7 @@ class Blocks:
             return _take(self.x1, pair[0], sizes[0]), _take(self._other, pair[1], sizes[1])
 
         if self.strategy.num_replicas_in_sync == 1:
-            found = [self.compute(*blocks(pair)) for pair in group]
+            found = [self._at_once(*blocks(pair)) for pair in group]
         else:
             given = self.strategy.experimental_distribute_values_from_function(
                 lambda context: blocks(group[min(context.replica_id_in_sync_group, len(group) - 1)])
@@ -82,9 +86,17 @@ class Blocks:
         parts = []
         for (i, j), tensor in zip(group, found, strict=True):
             rows, columns = _length(self.x1) - i, _length(self._other) - j
-            part = np.moveaxis(tensor.numpy(), self._axes, (0, 1))[:rows, :columns]
+            part = np.moveaxis(self._numbers(tensor), self._axes, (0, 1))[:rows, :columns]
             parts.append(np.moveaxis(part, (0, 1), self._axes))
         return parts
+
+    def _numbers(self, tensor: tf.Tensor) -> np.ndarray:
+        return tensor.numpy().astype(self.dtype, copy=False)
+
+    def _at_once(self, x1: list[tf.Tensor], x2: list[tf.Tensor] | None) -> tf.Tensor:
+        # Written before it is called: TensorFlow warns where the calls of many models write graphs.
+        self.compute.get_concrete_function(x1, x2)
+        return self.compute(x1, x2)
 
     @property
     def _run(self) -> Callable:

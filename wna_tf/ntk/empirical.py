@@ -121,6 +121,17 @@ def rule_ntk(
     return _compute(traced, x1, x2, output, max_gigabytes, filepath)
 
 
+def measure(learner: keras.Model, x: Any) -> "Measured":
+    """Returns what the kernel at the initial weights takes for an example, found out on a few.
+
+    Args:
+        learner: A `Learner`.
+        x: Inputs, [batch, ...].
+    """
+    traced = _traced(learner, False, "initial", _trained(learner, None))
+    return traced.measured(traced.standardize(x))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Traced:
     """What is known of a kernel before its inputs are, and the graphs that were written for it.
@@ -141,7 +152,7 @@ class _Traced:
     weights: str
     trained: tuple[int, ...]
     kernels: dict[tuple, Kernel | Columns] = dataclasses.field(default_factory=dict)
-    measures: dict[tuple, "_Measured"] = dataclasses.field(default_factory=dict)
+    measures: dict[tuple, "Measured"] = dataclasses.field(default_factory=dict)
 
     def standardize(self, x: Any) -> list[tf.Tensor]:
         """Returns inputs in the order and dtypes of the network's."""
@@ -168,14 +179,14 @@ class _Traced:
         end = ends.of_network(first, self.weights, self.trained)
         return end, end if x2 is None else ends.of_network(second, self.weights, self.trained)
 
-    def measured(self, x: list[tf.Tensor]) -> "_Measured":
+    def measured(self, x: list[tf.Tensor]) -> "Measured":
         """Returns what blocks of examples take, found out on a few of them."""
         key = tuple(tuple(tensor.shape[1:]) for tensor in x)
         if key not in self.measures:
             self.measures[key] = self._measure([tensor[:4] for tensor in x])
         return self.measures[key]
 
-    def _measure(self, few: list[tf.Tensor]) -> "_Measured":
+    def _measure(self, few: list[tf.Tensor]) -> "Measured":
         both = list(dict.fromkeys(self.ends(few, None)))
         output = both[0].output
         examples = output.shape[0]
@@ -188,7 +199,7 @@ class _Traced:
         products = [step for step in records if ends.is_product(step)]
         sizes = {step: tf.size(records[step].outputs[0]).numpy() for step in products}
         rows = max((sizes[step] // step.units * step.fan_in for step in products), default=0)
-        return _Measured(
+        return Measured(
             outputs=ends.size(output),
             dtype=output.dtype,
             once=(activity + rows) / examples,
@@ -197,7 +208,7 @@ class _Traced:
         )
 
 
-class _Measured(NamedTuple):
+class Measured(NamedTuple):
     """What a network takes for an example.
 
     Attributes:
@@ -293,7 +304,7 @@ def _compute(
     second = None if x2 is None else traced.standardize(x2)
     measured = traced.measured(first)
     examples = max(x[0].shape[0] for x in (first, second) if x is not None)
-    at_a_time, entries, outputs_at_a_time = _fit(measured, examples, output, max_gigabytes)
+    at_a_time, entries, outputs_at_a_time = fit(measured, examples, output, max_gigabytes)
     key = (output, entries, outputs_at_a_time)
     if key not in traced.kernels:
         traced.kernels[key] = (
@@ -312,7 +323,8 @@ def _compute(
         x2=second,
         at_a_time=examples if measured.is_coupled else at_a_time,
         outputs=axes[output],
-        dtype=measured.dtype.name,
+        # A file of NumPy's has no bfloat16.
+        dtype="float64" if measured.dtype == tf.float64 else "float32",
         is_symmetric=not traced.of_rule,
         strategy=traced.model.distribute_strategy,
     )
@@ -324,10 +336,20 @@ def _compute(
     )
 
 
-def _fit(
-    measured: _Measured, examples: int, output: str, max_gigabytes: float
+def fit(
+    measured: Measured, examples: int, output: str, max_gigabytes: float
 ) -> tuple[int, int, int]:
-    """Returns how many examples, numbers of a result and outputs are taken at a time."""
+    """Returns how many examples, numbers of a result and outputs are taken at a time.
+
+    Args:
+        measured: What the network takes for an example.
+        examples: Examples of the larger side.
+        output: As in `empirical_ntk`.
+        max_gigabytes: As in `empirical_ntk`.
+
+    Raises:
+        ValueError: If one example of each side takes more than the memory.
+    """
     if not 0 < max_gigabytes < math.inf:
         raise ValueError(
             f"Expected max_gigabytes to be above 0. Received: max_gigabytes={max_gigabytes}"

@@ -94,21 +94,23 @@ class Chart:
 
 
 class Exhibit(NamedTuple):
-    """A chart and its files.
+    """A table and a figure, and their files.
 
     Attributes:
-        title: What it shows.
-        table: Its table, in Markdown.
-        figure: Path of its figure (PNG); beside it are .svg, .md and .csv of the same name.
-        svg: Its figure as SVG.
-        chart: Its numbers.
+        title: What they show.
+        rows: Rows of the table, the first of them the head.
+        table: The same, in Markdown.
+        figure: Path of the figure (PNG); beside it are .svg, .md and .csv of the same name.
+        svg: The figure as SVG.
+        note: What is said below the figure, if anything.
     """
 
     title: str
+    rows: list[list[str]]
     table: str
     figure: pathlib.Path
     svg: bytes
-    chart: Chart
+    note: str = ""
 
 
 def summarize(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple, Cell]:

@@ -63,13 +63,22 @@ def draw(chart: Chart, path: pathlib.Path) -> None:
         figure.supxlabel(f"{axis}\n\n{note}" if note else axis, fontsize="medium")
         figure.supylabel(chart.measure.label, fontsize="medium")
         figure.suptitle(textwrap.fill(chart.title, int(10 * size[0])), fontsize="large")
-        _draw_legend(figure)
-        # The layout is found once, for both files.
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        for ending, metadata in METADATA.items():
-            name = path.with_name(f"{path.name}.{ending}")
-            figure.savefig(name, dpi=150, metadata=metadata)
+        draw_legend(figure)
+        save(figure, path)
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure, whose layout is found once, for both files.
+
+    Args:
+        figure: The figure.
+        path: Files to write, without their endings .png and .svg.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ending, metadata in METADATA.items():
+        name = path.with_name(f"{path.name}.{ending}")
+        figure.savefig(name, dpi=150, metadata=metadata)
 
 
 def _columns(panels: Sequence[tuple]) -> int:
@@ -130,7 +139,8 @@ def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
         axes.axhline(height, color=GREY, linewidth=1, linestyle=(0, (1, 1)), label=CHANCE)
 
 
-def _draw_legend(figure: Figure) -> None:
+def draw_legend(figure: Figure) -> None:
+    """Draws one legend beside all panels, each label once."""
     handles = {
         label: handle
         for axes in figure.axes

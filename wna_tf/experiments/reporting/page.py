@@ -97,12 +97,12 @@ def _section(exhibit: Exhibit) -> str:
     image = base64.b64encode(exhibit.svg).decode()
     title = html.escape(exhibit.title, quote=True)
     files = f"{exhibit.figure.parent.name}/{exhibit.figure.stem}.png, .svg, .csv, .md"
-    caption = f"{exhibit.chart.note} {files}".strip()
+    caption = f"{exhibit.note} {files}".strip()
     return (
         f"<section>\n<h2>{title}</h2>\n<figure>"
         f'<img alt="{title}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>\n"
-        f"{_table(tables.grid(exhibit.chart))}\n</section>"
+        f"{_table(exhibit.rows)}\n</section>"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from wna_tf import files
 from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.charts import Cell, Chart
+from wna_tf.experiments.reporting.measures import Measure
 
 MOST_COLUMNS = 10
 
@@ -20,13 +21,17 @@ def grid(chart: Chart) -> list[list[str]]:
     ticks, heads = chart.ticks, [*chart.panel, *chart.line]
     if not all(map(fields.is_number, ticks)):
         rows = [
-            [*map(fields.text, point), _entry(chart, cell)] for point, cell in chart.cells.items()
+            [*map(fields.text, point), entry(chart.measure, cell)]
+            for point, cell in chart.cells.items()
         ]
         return [[*map(_name, chart.keys), chart.measure.label], *rows]
     steps = min(len(ticks), MOST_COLUMNS) - 1
     shown = [ticks[round(i * (len(ticks) - 1) / max(steps, 1))] for i in range(steps + 1)]
     rows = [
-        [*map(fields.text, line), *(_entry(chart, chart.cells.get((*line, x))) for x in shown)]
+        [
+            *map(fields.text, line),
+            *(entry(chart.measure, chart.cells.get((*line, x))) for x in shown),
+        ]
         for line in chart.values(*heads)
     ]
     return [[*map(_name, heads), *(f"{_name(chart.x)} {fields.text(x)}" for x in shown)], *rows]
@@ -36,14 +41,15 @@ def _name(key: str) -> str:
     return key.replace("_", " ")
 
 
-def _entry(chart: Chart, cell: Cell | None) -> str:
+def entry(measure: Measure, cell: Cell | None) -> str:
+    """Returns a cell as text: mean and deviation over seeds, and how many of these diverged."""
     if cell is None:
         return "-"
     if not cell.count:
         return "diverged"
     numbers = [cell.mean, cell.deviation] if cell.deviation or cell.count > 1 else [cell.mean]
-    entry = " ± ".join(f"{chart.measure.factor * x:{chart.measure.form}}" for x in numbers)
-    return f"{entry} ({cell.diverged} diverged)" if cell.diverged else entry
+    text = " ± ".join(f"{measure.factor * x:{measure.form}}" for x in numbers)
+    return f"{text} ({cell.diverged} diverged)" if cell.diverged else text
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,15 @@ from typing import Any
 
 from wna_tf import files, progress
 from wna_tf.experiments import run_directory
-from wna_tf.experiments.reporting import exhibits, fields, figures, measures, page, tables
+from wna_tf.experiments.reporting import (
+    exhibits,
+    fields,
+    figures,
+    kernels,
+    measures,
+    page,
+    tables,
+)
 from wna_tf.experiments.reporting.charts import Chart, Exhibit
 
 FOLDER = "report"
@@ -49,12 +57,16 @@ def report(
     finished = [run for run in known if not measures.has_failed(run)]
     varying = fields.varying([run.config for run in known])
     charts = list(_charts(finished, varying))
+    summaries = kernels.read(finished)
     with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
         made = [
             _write(chart, beside, directory / FOLDER)
             for chart in progress.track(charts, "Report", "figures")
         ]
+        if summaries:
+            rows = kernels.write(summaries, varying.names, beside)
+            made.append(_exhibit(kernels.TITLE, rows, kernels.NAME, beside, directory / FOLDER))
     with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying, asked))
     return made
@@ -86,13 +98,25 @@ def _is_folder(directory: pathlib.Path) -> bool:
 
 def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
     """Writes a chart's files beside the folder that they will be in."""
-    table = tables.markdown(tables.grid(chart))
-    note = f"\n{chart.note}\n" if chart.note else ""
-    (beside / f"{chart.name}.md").write_text(f"{chart.title}\n\n{table}\n{note}")
     tables.write_csv(chart, beside / f"{chart.name}.csv")
     figures.draw(chart, beside / chart.name)
-    svg = (beside / f"{chart.name}.svg").read_bytes()
-    return Exhibit(chart.title, table, folder / f"{chart.name}.png", svg, chart)
+    return _exhibit(chart.title, tables.grid(chart), chart.name, beside, folder, chart.note)
+
+
+def _exhibit(
+    title: str,
+    rows: list[list[str]],
+    name: str,
+    beside: pathlib.Path,
+    folder: pathlib.Path,
+    note: str = "",
+) -> Exhibit:
+    """Writes the table of an exhibit whose other files are there."""
+    table = tables.markdown(rows)
+    told = f"\n{note}\n" if note else ""
+    (beside / f"{name}.md").write_text(f"{title}\n\n{table}\n{told}")
+    svg = (beside / f"{name}.svg").read_bytes()
+    return Exhibit(title, rows, table, folder / f"{name}.png", svg, note)
 
 
 def _failed(directory: pathlib.Path) -> list[run_directory.Run]:
