@@ -324,22 +324,50 @@ def cut_off(run):
     path.write_bytes(path.read_bytes()[:60])
 
 
-@pytest.mark.parametrize(
-    ("change", "flags", "message"),
-    [
-        (shutil.rmtree, [], "Expected an existing directory. Received: .*run"),
-        (lambda run: (run / "result.json").unlink(), [], "Expected a finished run. Received: "),
-        (several_outputs, [], "Expected a network with one output. Received: .*model.keras, wi"),
-        (somebody_elses, [], "Expected a new directory for the kernel of a run, .*something else"),
-        (cut_off, SIZES, r"Expected a kernel \[20, 20\]. Received: .*train.npy, which is damaged"),
-        (None, ["--kernel_examples=0"], "kernel_examples=0"),
-        (None, ["--max_gigabytes=0"], "Expected max_gigabytes to be above 0. Received: max_gigab"),
-        (None, ["--max_gigabytes=1e-9"], "Expected max_gigabytes to be enough for an example"),
-        (None, ["--data_dir=nowhere"], "Expected data_dir to be an existing directory. Rec"),
-    ],
-    ids="missing unfinished outputs occupied damaged none no_memory too_little data_dir".split(),
-)
-def test_a_mistake_ends_with_one_line(change, flags, message, run, command):
+MISTAKES = {
+    "missing": (shutil.rmtree, [], "Expected an existing directory. Received: .*run"),
+    "unfinished": (
+        lambda run: (run / "result.json").unlink(),
+        [],
+        "Expected a finished run. Received: ",
+    ),
+    "outputs": (
+        several_outputs,
+        [],
+        "Expected a network with one output. Received: .*model.keras, wi",
+    ),
+    "occupied": (
+        somebody_elses,
+        [],
+        "Expected a new directory for the kernel of a run, .*something else",
+    ),
+    "damaged": (
+        cut_off,
+        SIZES,
+        r"Expected a kernel \[20, 20\]. Received: .*train.npy, which is damaged",
+    ),
+    "none": (None, ["--kernel_examples=0"], "kernel_examples=0"),
+    "no_memory": (
+        None,
+        ["--max_gigabytes=0"],
+        "Expected max_gigabytes to be above 0. Received: max_gigab",
+    ),
+    "too_little": (
+        None,
+        ["--max_gigabytes=1e-9"],
+        "Expected max_gigabytes to be enough for an example",
+    ),
+    "data_dir": (
+        None,
+        ["--data_dir=nowhere"],
+        "Expected data_dir to be an existing directory. Rec",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_with_one_line(name, run, command):
+    change, flags, message = MISTAKES[name]
     if change:
         change(run)
     before = sorted(run.rglob("*"))
