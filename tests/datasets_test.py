@@ -167,3 +167,19 @@ def test_import_leaves_the_libraries_of_the_data_alone():
     )
     root = pathlib.Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+def test_files_count_for_data_sets_of_files_alone(tmp_path):
+    folder = tmp_path / "train" / "cats"
+    folder.mkdir(parents=True)
+    (folder / "one.png").touch()
+    assert datasets.training_size("digits", tmp_path) == datasets.training_size("digits")
+    assert datasets.training_size("image_folder", tmp_path) == 1
+
+
+def test_a_validation_set_leaves_examples_to_train_on(tmp_path):
+    folder = tmp_path / "train" / "cats"
+    folder.mkdir(parents=True)
+    (folder / "one.png").touch()
+    with pytest.raises(ValueError, match=r"validation_size .* from 0 to 0\. Received: .*=1"):
+        datasets.training_size("image_folder", tmp_path, validation_size=1)

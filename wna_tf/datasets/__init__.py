@@ -18,7 +18,7 @@ from wna_tf.datasets import (
     teacher,
 )
 from wna_tf.datasets.dataset import Dataset, from_arrays
-from wna_tf.datasets.folders import count_files, named_errors
+from wna_tf.datasets.folders import named_errors
 from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
 from wna_tf.datasets.some_classes import restrict
 from wna_tf.datasets.targets import encode
@@ -46,7 +46,7 @@ __all__ = [
 
 # A module has `load`, `TRAINING_SIZE`, the official number of examples, `VALIDATION_SIZE`,
 # `TEST_SIZE` and `SHAPES`; `chance_loss`, if its targets are not classes; `IS_GENERATED`, if a seed
-# makes them; `describe`, if options tell more.
+# makes them; `describe`, if options tell more; `count`, if files do.
 _MODULES = {
     "add": add,
     "digits": digits,
@@ -64,6 +64,7 @@ _OWN = {
         hasattr(module, "IS_GENERATED"),
         test_size=module.TEST_SIZE,
         describe=getattr(module, "describe", None),
+        count=getattr(module, "count", None),
     )
     for name, module in _MODULES.items()
 }
@@ -161,11 +162,14 @@ def training_size(
     if classes:
         size, set_aside = _sizes_of_some(dataset, options, tuple(classes))
     else:
-        files = 0 if options.data_dir is None else count_files(options.data_dir / "train")
+        counted = dataset.count(options) if dataset.count else 0
         told = dataset.described(options).training_size
-        size = files or told or dataset.load(options).training.size
+        size = counted or told or dataset.load(options).training.size
         set_aside = dataset.described(options).validation_size
-    return size - (set_aside if validation_size is None else validation_size)
+    if validation_size is not None:
+        pipeline.check_integer("validation_size", validation_size, 0, size - 1)
+        set_aside = validation_size
+    return size - set_aside
 
 
 @functools.cache

@@ -30,6 +30,8 @@ class Dataset:
         test_size: Number of examples to test on, which a plan counts; None if it is not known.
         describe: Returns fields that are known with options, to take the place of these; None if
             options change none of them.
+        count: Counts the training examples, of a data set of files, or returns 0 where there are
+            none; None if `training_size` tells.
     """
 
     load: Callable[[Options], Examples]
@@ -41,6 +43,7 @@ class Dataset:
     digest: str = ""
     test_size: int | None = None
     describe: Callable[[Options], Mapping[str, Any]] | None = None
+    count: Callable[[Options], int] | None = None
 
     def described(self, options: Options) -> "Dataset":
         """Returns the data set with all that is known of it with some options.

@@ -166,8 +166,15 @@ def decode(contents: tf.Tensor) -> tf.Tensor:
     )
 
 
-def count_files(directory: pathlib.Path) -> int:
-    """Number of image files in the folders of a directory, whole or not; 0 if it is not there."""
+def count(options: pipeline.Options) -> int:
+    """Number of image files to train on, whole or not; 0 if they are not there.
+
+    Args:
+        options: `data_dir` counts.
+    """
+    if options.data_dir is None:
+        return 0
+    directory = options.data_dir / "train"
     folders = [path for path in directory.glob("[!.]*") if path.is_dir()]
     return sum(map(len, _track(map(_image_names, folders), f"Listing {directory}", folders)))
 

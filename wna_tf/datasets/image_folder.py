@@ -8,6 +8,7 @@ TRAINING_SIZE = None
 VALIDATION_SIZE = 0
 TEST_SIZE = None
 SHAPES = None
+count = folders.count
 
 
 def load(options: pipeline.Options) -> pipeline.Examples:

@@ -18,6 +18,7 @@ DEVIATION = (0.229, 0.224, 0.225)
 AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _BORDER = 256 / 224
+count = folders.count
 
 
 def describe(options: pipeline.Options) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class Options:
     ) -> None:
         _check_seed(seed)
         if image_size is not None:
-            _check_integer("image_size", image_size, 1, 2**14)
+            check_integer("image_size", image_size, 1, 2**14)
         if not isinstance(skip_corrupt, bool):
             raise ValueError(
                 "Expected skip_corrupt to be True or False. "
@@ -239,7 +239,7 @@ class Data:
         Raises:
             ValueError: If `step` is not an integer at least 0.
         """
-        _check_integer("step", step, 0, 2**62)
+        check_integer("step", step, 0, 2**62)
         return self.training.batches_from(step)
 
     def shuffled_by(self, seed: int) -> "Data":
@@ -299,11 +299,11 @@ def split(
     """
     training, validation, test = examples.training, examples.validation, examples.test
     _check_seed(seed)
-    _check_integer("validation_size", validation_size, 0, training.size - 1)
+    check_integer("validation_size", validation_size, 0, training.size - 1)
     remaining = training.size - validation_size
-    _check_integer("batch_size", batch_size, 1, remaining)
+    check_integer("batch_size", batch_size, 1, remaining)
     if data_limit is not None:
-        _check_integer("data_limit", data_limit, 1, remaining)
+        check_integer("data_limit", data_limit, 1, remaining)
     data_limit, batch_size = limit(remaining, batch_size, data_limit)
 
     parts = {"train": (training, range(validation_size, validation_size + data_limit))}
@@ -418,10 +418,18 @@ def _unconverted(function: Callable) -> Callable:
 
 
 def _check_seed(seed: int) -> None:
-    _check_integer("seed", seed, 0, 2**32 - 1)
+    check_integer("seed", seed, 0, 2**32 - 1)
 
 
-def _check_integer(name: str, value: int, low: int, high: int) -> None:
+def check_integer(name: str, value: int, low: int, high: int) -> None:
+    """Raises a ValueError unless a value is an integer within bounds.
+
+    Args:
+        name: Name of the argument.
+        value: Its value.
+        low: The least that it may be.
+        high: The most.
+    """
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_integer or not low <= value <= high:
         raise ValueError(
