@@ -62,12 +62,14 @@ def test_any_network_has_blocks():
     blocks = costs.read_blocks(trace(keras.Model([image, sequence], outputs)))
     assert sorted(blocks) == sorted(
         [
-            costs.Block(16, 9 * 2, 6, is_hidden=True, normalizes=True, takes_inputs=True),
-            costs.Block(4, 9, 12, is_hidden=True),
-            *[costs.Block(5, 3, 4 * 7, takes_inputs=True)] * 2,
-            *[costs.Block(5, 7, 4 * 7, is_hidden=True, turns=5)] * 2,
-            costs.Block(1, 12 + 7, 2, is_last=True),
-            costs.Block(1, 12 + 7, 1, is_last=True),
+            costs.Block(
+                16, 9 * 2, 6, is_hidden=True, normalizes=True, takes_inputs=True, inputs=8 * 8 * 4
+            ),
+            costs.Block(4, 9, 12, is_hidden=True, inputs=4 * 4 * 6),
+            *[costs.Block(5, 3, 4 * 7, takes_inputs=True, inputs=5 * 3)] * 2,
+            *[costs.Block(5, 7, 4 * 7, is_hidden=True, turns=5, inputs=7)] * 2,
+            costs.Block(1, 12 + 7, 2, is_last=True, inputs=12 + 7),
+            costs.Block(1, 12 + 7, 1, is_last=True, inputs=12 + 7),
         ]
     )
     assert costs.cost("align_ada", blocks, 10).memory > 0

@@ -120,7 +120,9 @@ def test_a_run_without_its_model_is_named(runs, command):
     for mode in ("export", "evaluate"):
         ended = command(f"--mode={mode}", f"--run_dir={runs}")
         assert ended.status == 2 and len(ended.splitlines()) == 1
-        assert ended.startswith("Expected a learner") and run_directory.MODEL in ended
+        assert (
+            ended.startswith("Expected the file of a saved model") and run_directory.MODEL in ended
+        )
 
 
 def test_a_file_in_the_way_of_a_run_is_told_and_not_recorded(tmp_path, command):

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -198,7 +198,7 @@ class _Traced:
         records = both[0].networks[both[0].derivative].records
         products = [step for step in records if ends.is_product(step)]
         sizes = {step: tf.size(records[step].outputs[0]).numpy() for step in products}
-        rows = max((sizes[step] // step.units * step.fan_in for step in products), default=0)
+        rows = max((tf.size(both[0].rows(step)).numpy() for step in products), default=0)
         return Measured(
             outputs=ends.size(output),
             dtype=output.dtype,
@@ -249,17 +249,26 @@ def _trained(model: keras.Model, layers: Sequence[keras.layers.Layer | str] | No
     if layers is None:
         return tuple(trained)
     network = getattr(model, "network", model)
-    known = {layer.name: layer for layer in network._flatten_layers(include_self=False)}
+    known = {layer.name: layer for layer in _layers(network)}
     chosen: set[int] = set()
     for layer in layers:
         found = known.get(layer) if isinstance(layer, str) else layer
-        if found is None or found not in known.values():
+        own = None if found is None else {id(v) for v in getattr(found, "trainable_variables", [])}
+        if own is None or not own <= set(trained):
             raise ValueError(
                 f"Expected layers of {network.name!r}, or their names: {', '.join(known)}. "
                 f"Received: {layer!r}"
             )
-        chosen.update(id(variable) for variable in found.trainable_variables)
+        chosen |= own
     return tuple(key for key in trained if key in chosen)
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers of a network, and those of the networks among them."""
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _traced(model: keras.Model, of_rule: bool, weights: str, trained: Ids) -> _Traced:

@@ -99,9 +99,7 @@ class End:
         """Returns what `_needed` does, [outputs, batch, ...], with shapes that loops lose."""
         outputs = self._derivative(step).outputs
         if is_product(step):
-            examples = self.output.shape[0]
-            places = math.prod(outputs[0].shape) // (examples * step.units)
-            shapes = [(examples, places, step.units)]
+            shapes = [(*self.rows(step).shape[:2], step.units)]
         else:
             shapes = [tuple(output.shape) for output in outputs for _ in range(2)]
         return [
