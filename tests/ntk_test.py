@@ -198,13 +198,16 @@ def test_a_rule_s_kernel_is_what_its_updates_do_to_outputs(rule, make):
         move(learner.network, rng)
         _, jacobians = jacobian(learner.network, x1)
     learner.compile("sgd", lambda error, outputs: len(x2) * tf.reduce_sum(error * outputs, -1))
-    expected = np.zeros((3, 3, 2, 3))
+
+    def updates(error):
+        return np.concatenate([np.ravel(update) for update in learner.updates(x2, error)])
+
+    expected, without = np.zeros((3, 3, 2, 3)), updates(np.zeros((2, 3)))  # What decays.
     for m in range(2):
         for k in range(3):
             error = np.zeros((2, 3))
             error[m, k] = 1
-            updates = np.concatenate([np.ravel(u) for u in learner.updates(x2, error)])
-            expected[:, :, m, k] = jacobians @ updates
+            expected[:, :, m, k] = jacobians @ (updates(error) - without)
     scale = np.abs(expected).max()
     actual = ntk.rule_ntk(learner, x1, x2)
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-10 * scale)

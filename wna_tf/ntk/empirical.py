@@ -91,8 +91,9 @@ def rule_ntk(
     `U(x2)^T` maps errors at the outputs to the rule's updates, so a small step of gradient descent
     of rate `r` on the errors `e` of `x2` changes the outputs of `x1` by `-r J U^T e`. The kernel of
     `backprop` is the tangent kernel; that of another rule tells how its training differs. It need
-    not be symmetric, nor positive. Layers are in training mode, as in the rule's steps; with the
-    rule `linearized`, `J` is that of the linearized network.
+    not be symmetric, nor positive. What a rule does without an error, as letting weights decay, is
+    no part of it. Layers are in training mode, as in the rule's steps; with the rule `linearized`,
+    `J` is that of the linearized network.
 
     Args:
         learner: A `Learner`, whose rule is linear in the error and reads no targets.
