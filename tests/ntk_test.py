@@ -111,6 +111,19 @@ def test_blocks_give_what_one_gives(output, others, tmp_path):
     assert [each.name for each in path.parent.iterdir()] == ["kernel.npy"]
 
 
+@pytest.mark.parametrize("sizes", [(1, 3), (3, 2)])
+def test_one_example_does_not_hide_that_others_depend_on_each_other(sizes):
+    rng = np.random.default_rng(0)
+    network = normalized_mlp()
+    move(network, rng)
+    x1, x2 = (draw_inputs(network, size, rng) for size in sizes)
+    ntk.empirical_ntk(network, x1[:1])  # What is found out of it is kept with the network.
+    (_, first), (_, second) = jacobian(network, x1), jacobian(network, x2)
+    expected = np.einsum("ncp,mkp->ncmk", first, second)
+    actual = ntk.empirical_ntk(network, x1, x2)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-10 * np.abs(expected).max())
+
+
 def test_graphs_are_written_once():
     network = cnn()
     x = draw_inputs(network, 7, np.random.default_rng(0))

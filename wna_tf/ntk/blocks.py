@@ -1,6 +1,7 @@
 """Kernels by blocks of examples, in memory or in a file whose blocks outlive an interruption."""
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import shutil
@@ -98,9 +99,10 @@ class Blocks:
         self.compute.get_concrete_function(x1, x2)
         return self.compute(x1, x2)
 
-    @property
+    @functools.cached_property
     def _run(self) -> Callable:
-        return tf.function(lambda given: self.strategy.run(self.compute, args=given))
+        run = functools.partial(self.strategy.run, self.compute)
+        return tf.function(lambda given: run(args=given), autograph=False)
 
     @property
     def _axes(self) -> tuple[int, int]:

@@ -182,9 +182,10 @@ class _Traced:
 
     def measured(self, x: list[tf.Tensor]) -> "Measured":
         """Returns what blocks of examples take, found out on a few of them."""
-        key = tuple(tuple(tensor.shape[1:]) for tensor in x)
+        few = [tensor[:4] for tensor in x]
+        key = tuple(tuple(tensor.shape) for tensor in few)  # One alone depends on no other.
         if key not in self.measures:
-            self.measures[key] = self._measure([tensor[:4] for tensor in x])
+            self.measures[key] = self._measure(few)
         return self.measures[key]
 
     def _measure(self, few: list[tf.Tensor]) -> "Measured":
@@ -312,10 +313,10 @@ def _compute(
         )
     first = traced.standardize(x1)
     second = None if x2 is None else traced.standardize(x2)
-    measured = traced.measured(first)
-    examples = max(x[0].shape[0] for x in (first, second) if x is not None)
+    larger = first if second is None else max(first, second, key=lambda x: x[0].shape[0])
+    measured, examples = traced.measured(larger), larger[0].shape[0]
     at_a_time, entries, outputs_at_a_time = fit(measured, examples, output, max_gigabytes)
-    key = (output, entries, outputs_at_a_time)
+    key = (output, entries, outputs_at_a_time, measured.is_coupled)
     if key not in traced.kernels:
         traced.kernels[key] = (
             Columns(traced.ends, output)
