@@ -394,16 +394,6 @@ def test_damage_is_one_line_in_a_report(name, damage, message, computed, tmp_pat
         reporting.report(run_directory.read_runs(tmp_path), tmp_path)
 
 
-def test_the_measures_of_a_kernel_by_hand():
-    assert ntk.effective_rank([2.0, 2.0, 2.0, 0.0, -1e-9]) == pytest.approx(3)
-    assert ntk.effective_rank([5.0]) == pytest.approx(1)
-    targets = np.array([[1.0, -1.0], [-1.0, 1.0], [1.0, -1.0]])
-    assert ntk.kernel_alignment(targets @ targets.T, targets) == pytest.approx(1)
-    assert ntk.kernel_alignment(np.eye(3), targets) == pytest.approx(1 / np.sqrt(3))
-    with pytest.raises(ValueError, match=r"Received: shapes \(3, 3\) and \(2, 2\)"):
-        ntk.kernel_alignment(np.eye(3), np.ones([2, 2]))
-
-
 def test_runs_are_told_without_a_warning(trained, tmp_path, caplog, monkeypatch):
     for number in range(6):
         shutil.copytree(trained / "plain", tmp_path / str(number))

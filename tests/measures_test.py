@@ -197,6 +197,13 @@ def test_the_alignment_with_labels_is_a_cosine_of_matrices():
         np.testing.assert_allclose(value, cosine(y), rtol=1e-12)
     y = one_hot - 1 / 3
     np.testing.assert_allclose(measures.label_alignment(y @ y.T, labels, 3), 1, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"Received: shapes \(3, 3\) and \(2, 2\)"):
+        measures.label_alignment(np.eye(3), np.ones([2, 2]))
+
+
+def test_the_effective_rank_by_hand():
+    np.testing.assert_allclose(measures.effective_rank([2.0, 2.0, 2.0, 0.0, -1e-9]), 3, rtol=1e-12)
+    np.testing.assert_allclose(measures.effective_rank([5.0]), 1, rtol=1e-12)
 
 
 # Conservation (SCIENCE.md, section 3, fact 5).

@@ -282,7 +282,15 @@ def label_alignment(kernel: Any, targets: Any, num_classes: int | None = None) -
         targets: `Y`, [examples, ...], numbers as they are, but for one-hot rows of classes, which
             become `one_hot - 1 / C`; or labels of classes, which become the same.
         num_classes: Number of classes `C`, if the targets are labels.
+
+    Raises:
+        ValueError: If the kernel is not that of as many examples as have targets.
     """
+    if tuple(kernel.shape) != (len(targets),) * 2:
+        raise ValueError(
+            "Expected a kernel [examples, examples] and targets [examples, ...]. "
+            f"Received: shapes {tuple(kernel.shape)} and {tuple(targets.shape)}"
+        )
     if num_classes is not None:
         targets = tf.one_hot(tf.cast(targets, tf.int32), num_classes)
     y = tf.cast(targets, tf.float64)
@@ -290,8 +298,24 @@ def label_alignment(kernel: Any, targets: Any, num_classes: int | None = None) -
         are_one_hot = tf.reduce_all((y == 0) | (y == 1)) & tf.reduce_all(tf.reduce_sum(y, -1) == 1)
         y -= tf.where(are_one_hot, tf.reduce_mean(y), 0)
     rows = tf.reshape(y, [tf.shape(y)[0], -1])
-    k, gram = _as_vector(kernel), _as_vector(tf.matmul(rows, rows, transpose_b=True))
-    return tf.tensordot(k, gram, 1) / (tf.norm(k) * tf.norm(gram))
+    k = tf.cast(kernel, tf.float64)
+    product = tf.reduce_sum(rows * tf.matmul(k, rows))
+    # |Y Y^T| is |Y^T Y|, which is small.
+    return product / (tf.norm(k) * tf.norm(tf.matmul(rows, rows, transpose_a=True)))
+
+
+def effective_rank(eigenvalues: Any) -> tf.Tensor:
+    """Effective rank of a kernel, `exp(-sum_i p_i log p_i)`, `p_i = d_i / sum_j d_j`.
+
+    It is the number of eigenvalues if these are equal, and 1 if one alone is not 0. Source: Roy and
+    Vetterli (2007), "The effective rank: a measure of effective dimensionality".
+
+    Args:
+        eigenvalues: Eigenvalues d of a kernel; those that rounding has made negative count as 0.
+    """
+    kept = tf.nn.relu(tf.cast(eigenvalues, tf.float64))
+    shares = kept / tf.reduce_sum(kept)
+    return tf.exp(-tf.reduce_sum(tf.math.xlogy(shares, shares)))
 
 
 def conserved_quantity(

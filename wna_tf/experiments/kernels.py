@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from wna_tf import datasets, files, locks, losses, ntk, progress
+from wna_tf import datasets, files, locks, losses, measures, ntk, progress
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, environment, export, kernel_files, run_directory, training
 from wna_tf.experiments.config import NONE, Config
@@ -226,8 +226,8 @@ def _compute(
         "trained_on": len(data.training.positions),
         "outputs": train.initial.shape[1],
         "of_one_batch": measured.is_coupled,
-        "alignment": ntk.kernel_alignment(kernels[0], targets[0]),
-        "effective_rank": ntk.effective_rank(eigenvalues),
+        "alignment": float(measures.label_alignment(kernels[0], targets[0])),
+        "effective_rank": float(measures.effective_rank(eigenvalues)),
         "trace": trace,
         "ridge": ridge,
         **_named("regression_train", score(predictor.regress(ridge), goals[0])),

@@ -18,7 +18,7 @@ from wna_tf.graph.program import Program
 from wna_tf.graph.tracing import trace
 from wna_tf.ntk import blocks, ends
 from wna_tf.ntk.ends import End
-from wna_tf.ntk.kernel import FORMS, Columns, Kernel
+from wna_tf.ntk.kernel import FORMS, Columns, Kernel, Products
 
 Ids = tuple[int, ...]
 
@@ -70,7 +70,7 @@ def empirical_ntk(
             a `Learner` takes, or one example of each side takes more than the memory.
     """
     if weights is None:
-        weights = "initial" if hasattr(model, "evaluate_networks") else "current"
+        weights = "initial" if _is_learner(model) else "current"
     trained = _trained(model, layers)
     traced = _traced(model, False, weights, trained)
     return _compute(traced, x1, x2, output, max_gigabytes, filepath)
@@ -111,7 +111,7 @@ def rule_ntk(
         ValueError: If an argument is none of these, or the rule's updates are not linear in the
             error.
     """
-    if not hasattr(learner, "evaluate_networks"):
+    if not _is_learner(learner):
         raise ValueError(f"Expected a Learner, which has a rule. Received: {learner!r}")
     if not learner.rule.feedback.is_linear:
         raise ValueError(
@@ -152,7 +152,7 @@ class _Traced:
     of_rule: bool
     weights: str
     trained: tuple[int, ...]
-    kernels: dict[tuple, Kernel | Columns] = dataclasses.field(default_factory=dict)
+    kernels: dict[tuple, Kernel] = dataclasses.field(default_factory=dict)
     measures: dict[tuple, "Measured"] = dataclasses.field(default_factory=dict)
 
     def standardize(self, x: Any) -> list[tf.Tensor]:
@@ -161,7 +161,7 @@ class _Traced:
 
     def networks(self, inputs: list[tf.Tensor]) -> Networks:
         """Returns the network on some inputs."""
-        if hasattr(self.model, "evaluate_networks"):
+        if _is_learner(self.model):
             nested = keras.tree.pack_sequence_as(self.program.signature.inputs, inputs)
             return self.model.evaluate_networks(nested, training=self.of_rule)
         values = {key: tf.convert_to_tensor(v.value) for key, v in self.program.variables.items()}
@@ -265,6 +265,10 @@ def _trained(model: keras.Model, layers: Sequence[keras.layers.Layer | str] | No
     return tuple(key for key in trained if key in chosen)
 
 
+def _is_learner(model: keras.Model) -> bool:
+    return hasattr(model, "evaluate_networks")  # Its class imports this module's package.
+
+
 def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yields the layers of a network, and those of the networks among them."""
     for layer in network.layers:
@@ -275,7 +279,7 @@ def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
 
 def _traced(model: keras.Model, of_rule: bool, weights: str, trained: Ids) -> _Traced:
     """Returns what is kept with a model for one of its kernels."""
-    allowed = ("initial", "current") if hasattr(model, "evaluate_networks") else ("current",)
+    allowed = ("initial", "current") if _is_learner(model) else ("current",)
     if weights not in allowed:
         raise ValueError(
             f"Expected weights of {model.name!r} to be {' or '.join(map(repr, allowed))}. "
@@ -285,7 +289,7 @@ def _traced(model: keras.Model, of_rule: bool, weights: str, trained: Ids) -> _T
     kept = vars(model).setdefault(_GRAPHS, {})
     key = (of_rule, weights, trained)
     if key not in kept:
-        if hasattr(model, "evaluate_networks"):
+        if _is_learner(model):
             program = model.program if of_rule else model.program.for_jacobians
         else:
             program = trace(model).for_jacobians
@@ -321,7 +325,7 @@ def _compute(
         traced.kernels[key] = (
             Columns(traced.ends, output)
             if measured.is_coupled
-            else Kernel(traced.ends, output, outputs_at_a_time, entries)
+            else Products(traced.ends, output, outputs_at_a_time, entries)
         )
     axes = {
         "full": ((measured.outputs,),) * 2,

@@ -1,5 +1,6 @@
 """The kernel of two blocks of examples, by a graph that is written once for their shapes."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -15,26 +16,38 @@ Ends = Callable[[list[tf.Tensor], list[tf.Tensor] | None], tuple[End, End]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Kernel:
-    """The kernel of two ends whose examples do not depend on each other.
+class Kernel(abc.ABC):
+    """The kernel of two ends.
 
     Attributes:
         ends: Returns the ends on two blocks of inputs, [examples, ...] each; the second block is
             None if it is the first.
         form: One of `FORMS`.
-        outputs_at_a_time: For how many outputs errors are carried back at once, if not for all.
-        entries: How many numbers an intermediate result may have.
     """
 
     ends: Ends
     form: str
-    outputs_at_a_time: int
-    entries: int
 
     @functools.cached_property
     def compute(self) -> Callable[..., tf.Tensor]:
         """Returns the kernel of two blocks in its form, see `empirical_ntk`."""
         return tf.function(self._compute, autograph=False)
+
+    @abc.abstractmethod
+    def _compute(self, x1: list[tf.Tensor], x2: list[tf.Tensor] | None) -> tf.Tensor: ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Products(Kernel):
+    """The kernel of two ends whose examples do not depend on each other: products of their factors.
+
+    Attributes:
+        outputs_at_a_time: For how many outputs errors are carried back at once, if not for all.
+        entries: How many numbers an intermediate result may have.
+    """
+
+    outputs_at_a_time: int
+    entries: int
 
     def _compute(self, x1: list[tf.Tensor], x2: list[tf.Tensor] | None) -> tf.Tensor:
         first, second = self.ends(x1, x2)
@@ -103,24 +116,12 @@ class Kernel:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Columns:
+class Columns(Kernel):
     """The kernel of two ends whose examples depend on each other, by statistics of their batch.
 
     A walk back for each output of each example of the second, and a tangent pushed forward after
     it: no Jacobian is made.
-
-    Attributes:
-        ends: As in `Kernel`.
-        form: As in `Kernel`.
     """
-
-    ends: Ends
-    form: str
-
-    @functools.cached_property
-    def compute(self) -> Callable[..., tf.Tensor]:
-        """Returns the kernel of two batches in its form, see `empirical_ntk`."""
-        return tf.function(self._compute, autograph=False)
 
     def _compute(self, x1: list[tf.Tensor], x2: list[tf.Tensor] | None) -> tf.Tensor:
         first, second = self.ends(x1, x2)
