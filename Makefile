@@ -8,7 +8,7 @@ LEFT_OUT = .ci/oldest_excludes.txt
 DOCS = .venv-docs
 SITE = build/docs
 
-.PHONY: run test test-oldest lint bench docs docs-serve gpu clean
+.PHONY: run test test-oldest lint bench guides docs docs-serve gpu clean
 
 run: $(READY)
 	$(BIN)/python main.py --flagfile=digits_width
@@ -27,6 +27,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# What the guides' scripts print and draw; GUIDES names some of them.
+guides: $(READY)
+	$(BIN)/python -m docs.make_guides $(GUIDES)
 
 # The site, from docs/ and the docstrings. A broken link, a page that no list of contents has and a public
 # name without docstring are errors, and so is a script, a style or an image of another host.

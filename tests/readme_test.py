@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import wna_tf
+from docs import make_guides
 from tests.conftest import ROOT
 
 ACTIVATE = pathlib.Path(sys.prefix) / "bin" / "activate"
@@ -51,6 +52,7 @@ def test_the_table_has_every_rule():
 EXAMPLES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "language_model"))
     for path in sorted((ROOT / "examples").glob("*.py"))
+    if path.stem not in make_guides.names()  # Those are run by `guides_test`.
 ]
 
 
