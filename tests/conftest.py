@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import shutil
+import sys
 
 import keras
 import pytest
@@ -10,7 +11,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from tests.command import TINY, Ended
-from wna_tf import callbacks, files
+from wna_tf import callbacks, credit, datasets, feedback, files, models, rules
 from wna_tf.experiments import strategies, training
 from wna_tf_command import cli
 
@@ -59,6 +60,26 @@ def command(capsys, monkeypatch):
         return Ended(status, out, err)
 
     return run
+
+
+@pytest.fixture
+def forget(tmp_path):
+    """Takes back what is registered and imported, now and at the end."""
+    path, modules = list(sys.path), set(sys.modules)
+    tables = [m._TABLE for m in (rules, feedback, credit, datasets, models, callbacks)]
+    before = [dict(table._choices) for table in tables]
+    own = (str(tmp_path), str(ROOT / "examples"))
+
+    def forget():
+        for name in set(sys.modules) - modules:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(own):
+                del sys.modules[name]
+        sys.path[:] = path
+        for table, choices in zip(tables, before, strict=True):
+            table._choices = dict(choices)
+
+    yield forget
+    forget()
 
 
 @pytest.fixture(scope="module")

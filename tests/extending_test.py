@@ -1,4 +1,4 @@
-"""What users register, and the page that says how: from the command line, all the way."""
+"""What users register, and the guides that say how: from the command line, all the way."""
 
 import re
 import shlex
@@ -9,122 +9,115 @@ import pytest
 
 import wna_tf
 from tests.conftest import ROOT
-from wna_tf import callbacks, credit, datasets, feedback, files, models, rules
+from wna_tf import feedback, files, rules
 from wna_tf.experiments import commands, extensions, run_directory
 from wna_tf_command import cli
 
-PAGE = (ROOT / "docs" / "extending.md").read_text()
-(CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PAGE = (ROOT / "docs" / "guides" / "your_own_rule.md").read_text()
 LINES = "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)).splitlines()
+RULE = "examples/your_own_rule.py"
+ALL = ",".join(f"examples/your_own_{name}.py" for name in ("rule", "network", "data", "diagnostic"))
 REPORT = commands._report
 
 
 @pytest.fixture
-def forget(tmp_path):
-    """Takes back what is registered and imported, now and at the end."""
-    path = list(sys.path)
-    tables = [m._TABLE for m in (rules, feedback, credit, datasets, models, callbacks)]
-    before = [dict(table._choices) for table in tables]
-
-    def forget():
-        for name, module in list(sys.modules.items()):
-            if (getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-                del sys.modules[name]
-        sys.path[:] = path
-        for table, choices in zip(tables, before, strict=True):
-            table._choices = dict(choices)
-
-    yield forget
-    forget()
-
-
-@pytest.fixture
 def place(tmp_path, monkeypatch, forget):
-    """A working directory with the file of the page."""
+    """A working directory with the scripts of the guides."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_rules.py").write_text(CODE)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     return tmp_path
 
 
 def flags(line):
     program, script, *words = shlex.split(line)
     assert (program, script) == ("python", "main.py")
-    return words
+    return [word.replace(RULE, ALL) for word in words]
 
 
 def test_the_page_works_as_it_is_written(place, command, forget, monkeypatch):
     train, evaluate, export, report, grid = LINES
-    plan = command(*flags(train), "--dry_run")
+    further = ["--dataset=tumours", "--diagnostics=weight_change"]
+    plan = command(*flags(train), *further, "--dry_run")
     assert (plan.status, plan) == (0, "")
-    assert re.findall(r"_(strength[\d.]+)_", plan.out) == ["strength0.5", "strength1"]
+    assert re.findall(r"_(share[\d.]+)_", plan.out) == ["share0.25", "share0.75"]
     assert "3 runs" in plan.out
-    assert (command(*flags(train)).status) == 0
+    assert (command(*flags(train), *further).status) == 0
     runs = {run.config["rule"]: run for run in run_directory.read_runs(place / "runs")}
     assert runs["backprop"].config["feedback"] == []
-    run = runs["my_rule"]
-    assert run.config["feedback"] == ["strength=1"]
-    assert {"weight_norm/dense", "weight_norm/dense_1"} <= set(run.history[0])
-    assert run.result["weight_norm/dense"] == run.history[-1]["weight_norm/dense"]
+    run = runs["blend"]
+    assert run.config["feedback"] == ["share=0.75"]
+    assert {"weight_change/dense", "weight_change/head"} <= set(run.history[0])
+    assert run.result["weight_change/dense"] == run.history[-1]["weight_change/dense"]
 
     forget()  # Another process, without --import.
-    needs = r"\(a (rule|model|feedback source) of one's own needs --import=FILE\)\n$"
+    needs = r"\(a (rule|data set|feedback source) of one's own needs --import=FILE\)\n$"
     for line in (train, evaluate, export):
         ended = command(*(word for word in flags(line) if "--import" not in word))
         assert ended.status == 2 and len(ended.splitlines()) == 1
-        expected = rf"^Expected a .*, one of .* Received: .*='(my_\w+|between)' {needs}"
+        expected = rf"^Expected a .*, one of .* Received: .*='(blend|tumours)' {needs}"
         assert re.search(expected, ended)
-    assert not list((place / "runs").glob("my_rule*/saved_model"))
-    with pytest.raises(ValueError, match=r"Expected a feedback source, .* feedback='between'"):
+    assert not list((place / "runs").glob("blend*/saved_model"))
+    with pytest.raises(ValueError, match=r"Expected a feedback source, .* feedback='blend'"):
         keras.models.load_model(run.directory / run_directory.MODEL)
 
     assert command(*flags(evaluate)).status == 0
-    assert len(list((place / "runs").glob("*/evaluation/my_data_test"))) == 3
+    assert len(list((place / "runs").glob("*/evaluation/tumours_test"))) == 3
     assert command(*flags(export)).status == 0
     assert len(list((place / "runs").glob("*/saved_model"))) == 3
     loaded = keras.models.load_model(run.directory / run_directory.MODEL)
     assert loaded.rule == wna_tf.Rule(
-        feedback.get({"name": "between", "strength": 1.0}), "current", "current"
+        feedback.get({"name": "blend", "share": 0.75}), "current", "current"
     )
 
     forget()
     monkeypatch.setattr(cli.commands, "_report", REPORT)
     shown = command(*flags(report))
-    assert shown.status == 0 and "feedback strength" in shown.out
+    assert shown.status == 0 and "feedback share" in shown.out
     page = (place / "runs" / "report.html").read_text()
-    assert "<h1>Report of 3 runs</h1>" in page and "<th>feedback strength</th>" in page
-    assert "Weight norm over epochs" in page
-    assert command(*flags(report), "--feedback=strength=1.0").status == 0
+    assert "<h1>Report of 3 runs</h1>" in page and "<th>feedback share</th>" in page
+    assert "Weight change over epochs" in page
+    assert command(*flags(report), "--feedback=share=0.75").status == 0
     assert "<h1>Report of 1 runs</h1>" in (place / "runs" / "report.html").read_text()
     assert "\n3 runs" in command(*flags(grid)).out
 
 
+def test_a_model_of_one_s_own_is_trained_evaluated_and_loaded(place, command, forget):
+    words = [f"--import={ALL}", "--model=residual", "--width=2", "--data_limit=50", "--epochs=1"]
+    assert command(*words, "--run_dir=runs").status == 0
+    forget()
+    ended = command("--mode=evaluate", "--run_dir=runs")
+    assert ended.status == 2
+    assert "Received: model='residual' (a model of one's own needs --import=FILE)\n" in ended
+    assert command(words[0], "--mode=evaluate", "--run_dir=runs").status == 0
+
+
 def test_help_lists_what_is_imported(place, command):
-    words = command("--help", "--import=my_rules.py").out.split()
-    assert {"my_rule", "my_data", "my_model", "my_diagnostic"} <= {w.strip(",;") for w in words}
+    words = command("--help", f"--import={ALL}").out.split()
+    assert {"blend", "tumours", "residual", "weight_change"} <= {w.strip(",;") for w in words}
 
 
 def test_a_module_is_imported_from_the_working_directory(place, command):
     (place / "lab").mkdir()
-    (place / "lab" / "numbers.py").write_text("import my_rules\n")
-    assert command("--import=lab.numbers", "--rule=my_rule", "--dry_run").status == 0
-    assert "my_rule" in rules.names()
+    (place / "lab" / "numbers.py").write_text("import examples.your_own_rule\n")
+    assert command("--import=lab.numbers", "--rule=blend", "--dry_run").status == 0
+    assert "blend" in rules.names()
 
 
 def test_a_file_is_imported_once(place):
-    file = str(place / "my_rules.py")
+    file = str(place / RULE)
     extensions.load([file, file])
-    between = feedback.get("between")
+    blend = feedback.get("blend")
     extensions.load([file])
-    assert feedback.get("between") == between
+    assert feedback.get("blend") == blend
 
 
 def test_the_same_definitions_may_be_registered_again(place):
-    file = place / "my_rules.py"
-    extensions.load([str(file)])
-    del sys.modules["my_rules"]
-    extensions.load([str(file)])  # As a reload, or a cell that is run again.
-    assert type(feedback.get("between")) is sys.modules["my_rules"].Between
-    assert type(rules.get("my_rule").feedback) is sys.modules["my_rules"].Between
+    file = str(place / RULE)
+    extensions.load([file])
+    del sys.modules["your_own_rule"]
+    extensions.load([file])  # As a reload, or a cell that is run again.
+    assert type(feedback.get("blend")) is sys.modules["your_own_rule"].Blend
+    assert type(rules.get("blend").feedback) is sys.modules["your_own_rule"].Blend
 
 
 IMPORTS = {

@@ -7,13 +7,17 @@ import re
 import keras
 import pytest
 
-from docs import make_guides
+import wna_tf
+from docs import make_guides, make_rules
 from tests.conftest import ROOT
 
 FOLDER = make_guides.FOLDER
 PAGES = {name: (FOLDER / f"{name}.md").read_text() for name in make_guides.names()}
 # Constants of scripts that take long, for a run that prints some of the lines with other numbers.
-SHORTENED: dict[str, dict] = {}
+SHORTENED: dict[str, dict] = {
+    "choosing_a_rule": {"EPOCHS": 1, "RULES": ("backprop", "feedback_alignment")},
+    "your_own_rule": {"EPOCHS": 1, "SHARES": (0.25,)},
+}
 # Numbers by themselves: none of `conv2d_1`.
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w])")
 
@@ -28,7 +32,7 @@ def kept(name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_its_script_prints_what_is_kept(name, tmp_path, monkeypatch, capsys):
+def test_its_script_prints_what_is_kept(name, tmp_path, monkeypatch, capsys, forget):
     keras.backend.clear_session()  # Layers have the names that they have in a process of their own.
     monkeypatch.chdir(tmp_path)
     script = importlib.import_module(f"examples.{name}")
@@ -77,6 +81,19 @@ def test_its_page_shows_its_script_and_what_it_made(name):
     assert set(defined) - {"main"} <= set(shown(PAGES[name])) <= set(defined)
     assert f"```{{literalinclude}} {name}.txt\n:language: text\n" in PAGES[name]
     assert (f"]({name}.png)" in PAGES[name]) == (FOLDER / f"{name}.png").exists()
+
+
+def test_the_table_of_rules_has_what_was_measured():
+    rows = re.findall(r"^\| \[`(\w+)`\].*$", PAGES["choosing_a_rule"], re.MULTILINE)
+    assert rows == list(wna_tf.rules.names())
+    cost = {(r["network"], r["width"], r["rule"]): r["ratio"] for r in make_rules.read("cost.csv")}
+    reached = {(r["model"], r["width"], r["rule"]): r for r in make_rules.read("digits.csv")}
+    for name in rows:
+        (line,) = re.findall(rf"^\| \[`{name}`\].*$", PAGES["choosing_a_rule"], re.MULTILINE)
+        measured = [cost[network, "128", name] for network in ("digits", "kmnist")]
+        for model, width in (("mlp", "32"), ("mlp", "128"), ("cnn", "32"), ("cnn", "128")):
+            measured.append(f"{float(reached[model, width, name]['test_accuracy']):.1f}")
+        assert [cell.strip() for cell in line.split("|")][6:-1] == measured
 
 
 def shown(page):
