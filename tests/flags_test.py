@@ -15,7 +15,7 @@ FLAGFILES = {path.stem: path for path in sorted((ROOT / "flags").glob("*.flags")
 SMALL = [name for name in FLAGFILES if name.endswith("_small")]
 # Beside the experiments of the papers.
 EVERY_RULE = {"rules_digits": 60, "precision_digits": 12, "precision_kmnist": 12}
-OTHERS = {"digits_width", "imagenet_sample"} | {
+OTHERS = {"digits_width", "imagenet_sample", "pretrained_first", "pretrained_second"} | {
     *(f"results_{name}" for name in ("cifar10", "digits", "kmnist")),
     *EVERY_RULE,
 }

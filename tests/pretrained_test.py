@@ -124,6 +124,24 @@ def test_a_grid_is_the_same_as_runs_alone(saved, tmp_path, command):
     assert command("--mode=report", f"--run_dir={tmp_path}/runs").status == 0
 
 
+def test_each_run_of_a_grid_begins_with_the_run_of_its_width(tmp_path, command):
+    flags = [*flags_of(TINY, tmp_path / "first"), "--classes=0-4", "--width=3,4"]
+    assert command(*flags).status == 0
+    name = f"{tmp_path}/first/*_width{{width}}_*_seed{{seed}}_*/model.keras"
+    flags = flags_of(TINY, tmp_path / "second", initial_model=name)
+    assert command(*flags, "--classes=5-9", "--width=3,4").status == 0
+    first, second = (run_directory.read_runs(tmp_path / each) for each in ("first", "second"))
+    assert [run.config["width"] for run in second] == [3, 4]
+    for one, other in zip(first, second, strict=True):
+        digest = pretrained.digest(one.directory / run_directory.MODEL)
+        assert other.config["initial_digest"] == digest
+        assert other.config["initial_model"] == name
+    ended = command(*flags_of(TINY, tmp_path / "third", initial_model=name.replace("{width}", "*")))
+    assert ended.status == 2
+    (line,) = ended.splitlines()
+    assert re.search(r"Expected one saved model\. Received: .*, which is 2 of them", line)
+
+
 def test_a_run_goes_on_with_the_same_file_alone(saved, tmp_path, command, at_step):
     file = shutil.copy(saved, tmp_path / "model.keras")
     config = begin(file, rule="backprop")
@@ -164,6 +182,7 @@ def test_a_configuration_records_the_file_but_is_named_without(saved):
 MISTAKES = {
     "missing": ("{}/none.keras", "Expected the file of a saved model. Received: .*/none.keras"),
     "directory": ("{}", "Expected the file of a saved model. Received: "),
+    "field": ("{}/{{wide}}.keras", "Expected initial_model to have fields of a run in braces"),
     "text": ("{}/text", r"Expected a model in Keras's format, whole .* Received: .*/text: "),
     "width": ("{}/wide.keras", r"weights of the network's shapes: .*\(64, 4\).* Received: "),
 }

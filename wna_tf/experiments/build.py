@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import inspect
 import math
+import pathlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from wna_tf import callbacks, credit, datasets, losses, models, pretrained, rules, serialization
+from wna_tf import (
+    callbacks,
+    credit,
+    datasets,
+    files,
+    losses,
+    models,
+    pretrained,
+    rules,
+    serialization,
+)
 from wna_tf.datasets import Data, pipeline
 from wna_tf.experiments import config as config_module
 from wna_tf.experiments import optimizers, settings, strategies
@@ -97,11 +108,12 @@ def pin(config: Config) -> Config:
 
     Raises:
         FileNotFoundError: If that is not there.
-        ValueError: If it is another one than is recorded.
+        ValueError: If it is another one than is recorded, or as `initial_file`.
     """
-    if config.initial_model == config_module.NONE:
+    file = initial_file(config)
+    if file is None:
         return config
-    digest = pretrained.digest(config.initial_model)
+    digest = pretrained.digest(file)
     check_digest(config, digest)
     return dataclasses.replace(config, initial_digest=digest)
 
@@ -113,6 +125,34 @@ def check_digest(config: Config, digest: str | None) -> None:
             f"Expected the file that the run began with, of SHA-256 {config.initial_digest}. "
             f"Received: initial_model={config.initial_model!r}, of {digest}"
         )
+
+
+def initial_file(config: Config) -> pathlib.Path | None:
+    """Returns the file of the saved model that a run begins with, or None.
+
+    In its name the fields of the run may stand in braces, `{width}`, and `*` for what else there
+    is: a grid begins with the runs of another one.
+
+    Raises:
+        ValueError: If what is in braces is no field, or several files have such a name.
+    """
+    if config.initial_model == config_module.NONE:
+        return None
+    try:
+        path = files.expand(config.initial_model.format_map(config.to_dict()))
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(
+            "Expected initial_model to have fields of a run in braces, as {width}. "
+            f"Received: initial_model={config.initial_model!r}"
+        ) from error
+    pattern = str(path.relative_to(path.anchor))
+    found = [path] if path.exists() else sorted(pathlib.Path(path.anchor).glob(pattern))
+    if len(found) > 1:
+        raise ValueError(
+            f"Expected one saved model. Received: initial_model={config.initial_model!r}, which is "
+            f"{len(found)} of them, {found[0]} and others"
+        )
+    return found[0] if found else path
 
 
 def rule(config: Config) -> rules.Rule:
@@ -232,8 +272,8 @@ def network(config: Config, input_shape: Sequence[int], num_outputs: int) -> ker
             f"{', '.join(missing)}"
         )
     made = model(**{name: given[name] for name in taken if name in given})
-    if config.initial_model != config_module.NONE:
-        pretrained.load_weights(made, config.initial_model)
+    if file := initial_file(config):
+        pretrained.load_weights(made, file)
     return made
 
 

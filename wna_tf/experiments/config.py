@@ -109,7 +109,10 @@ class Config:
     )
     synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
     initial_model: str = _option(
-        NONE, "saved model whose weights a network begins with; none to draw them", grid=True
+        NONE,
+        "saved model whose weights a network begins with, {width} and the like for a run's own; "
+        "none to draw them",
+        grid=True,
     )
     initial_digest: str | None = _option(
         None, "SHA-256 of its file, which a run records", kind=str, flag=None
