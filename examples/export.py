@@ -53,7 +53,7 @@ def serve_lite(model: bytes, x: np.ndarray) -> np.ndarray:
 
 def tell(name: str, text: str) -> None:
     """Prints a line about a form of the learner."""
-    print(f"{name:22} {text}")
+    print(f"{name:26} {text}")
 
 
 def compare(name: str, outputs: np.ndarray, expected: np.ndarray, y: np.ndarray) -> None:

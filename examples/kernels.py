@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from matplotlib.figure import Figure
 
 import wna_tf
@@ -36,7 +37,8 @@ def train(width: int, rule: str, x: np.ndarray, y: np.ndarray) -> tuple[list[flo
     """Returns the losses before each step of training by a rule, and the outputs at its end."""
     learner = wna_tf.Learner(make_network(width), rule=rule)
     learner.compile(keras.optimizers.SGD(RATE), loss="mse")
-    history = learner.fit(x, y, batch_size=len(x), epochs=STEPS, shuffle=False, verbose=0)
+    batches = tf.data.Dataset.from_tensors((x, y)).repeat()
+    history = learner.fit(batches, epochs=STEPS, steps_per_epoch=1, shuffle=False, verbose=0)
     return history.history["loss"], learner(x).numpy()
 
 

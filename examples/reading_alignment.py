@@ -15,8 +15,8 @@ RULES = {
 WIDTH, EPOCHS, RATE = 128, 15, 3.0
 PANELS = {
     "alignment_score/second": ("alignment score, second layer", "alignment_score_shuffled/second"),
-    "feedback_angle/second": ("feedback angle, second layer", None),
-    "network_update_angle": ("update angle, all weights", "network_update_angle_frozen"),
+    "feedback_angle/second": ("feedback angle, second layer (degrees)", None),
+    "network_update_angle": ("update angle, all weights (degrees)", "network_update_angle_frozen"),
     "linearization_gap": ("linearization gap", None),
 }
 """What is drawn, with its title and its control or baseline."""

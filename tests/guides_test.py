@@ -16,6 +16,9 @@ PAGES = {name: (FOLDER / f"{name}.md").read_text() for name in make_guides.names
 # Constants of scripts that take long, for a run that prints some of the lines with other numbers.
 SHORTENED: dict[str, dict] = {
     "choosing_a_rule": {"EPOCHS": 1, "RULES": ("backprop", "feedback_alignment")},
+    "fine_tuning": {"EPOCHS": 2, "RULES": ("backprop", "readout"), "SEEDS": (0,)},
+    "reading_alignment": {"EPOCHS": 1},
+    "transformers": {"EPOCHS": 1, "RULES": ("align_prop",)},
     "your_own_rule": {"EPOCHS": 1, "SHARES": (0.25,)},
 }
 # Numbers by themselves: none of `conv2d_1`.
