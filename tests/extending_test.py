@@ -35,7 +35,7 @@ def flags(line):
 
 
 def test_the_page_works_as_it_is_written(place, command, forget, monkeypatch):
-    train, evaluate, export, report, grid = LINES
+    train, evaluate, export, report = LINES
     further = ["--dataset=tumours", "--diagnostics=weight_change"]
     plan = command(*flags(train), *further, "--dry_run")
     assert (plan.status, plan) == (0, "")
@@ -78,7 +78,6 @@ def test_the_page_works_as_it_is_written(place, command, forget, monkeypatch):
     assert "Weight change over epochs" in page
     assert command(*flags(report), "--feedback=share=0.75").status == 0
     assert "<h1>Report of 1 runs</h1>" in (place / "runs" / "report.html").read_text()
-    assert "\n3 runs" in command(*flags(grid)).out
 
 
 def test_a_model_of_one_s_own_is_trained_evaluated_and_loaded(place, command, forget):
