@@ -25,7 +25,8 @@ CONFIGS = experiments.expand(GRID)
 def train(directory: pathlib.Path) -> experiments.Outcome:
     """Trains what is not finished, and keeps to itself how far it is."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return experiments.sweep(CONFIGS, directory)
+        setup = experiments.Setup(checkpoint_every=24)  # Steps, an epoch of them.
+        return experiments.sweep(CONFIGS, directory, setup=setup)
 
 
 def print_states(directory: pathlib.Path) -> None:
@@ -42,7 +43,9 @@ def kill_in_second_run(directory: pathlib.Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=train, args=(directory,))
     process.start()
     history = directory / CONFIGS[1].name / "history.csv"
-    while not history.exists() or history.read_text().count("\n") < 5:
+    while not history.exists() or history.read_text().count("\n") < 3:
+        if not process.is_alive():
+            raise RuntimeError("Expected the process to train. Received: it has ended")
         time.sleep(0.01)
     process.kill()  # SIGKILL, at which nothing can be saved any more.
     process.join()
