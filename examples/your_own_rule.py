@@ -30,14 +30,14 @@ class Blend(wna_tf.feedback.Random):
         return self.share**0.5 * initial + (1 - self.share) ** 0.5 * random
 
 
-wna_tf.rules.register("blend", wna_tf.Rule("blend", derivative="current", activity="current"))
+wna_tf.rules.register("blend", wna_tf.Rule("blend"))
 
 
 def make_rules() -> dict[str, wna_tf.Rule]:
     """Returns the rules to compare, by what they are called in the figure."""
     found = {"feedback alignment": wna_tf.rules.get("feedback_alignment")}
     for share in SHARES:
-        found[f"blend, share {share}"] = wna_tf.Rule(Blend(share), "current", "current")
+        found[f"blend, share {share}"] = wna_tf.Rule(Blend(share))
     return found | {"backprop": wna_tf.rules.get("backprop")}
 
 

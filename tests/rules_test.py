@@ -28,7 +28,8 @@ def test_round_trip(name):
     assert rules.deserialize(config) == rules.get(config) == rules.get(rule) == rule
 
 
-def test_the_error_is_by_default_the_current_network_s():
+def test_all_but_the_feedback_is_by_default_the_current_network_s():
+    assert rules.Rule("initial") == rules.get("align_prop")
     rule = rules.Rule("initial", "initial", "initial")
     assert rule == rules.get("align_zero")
     config = rules.serialize(rule)

@@ -21,8 +21,9 @@ class Rule:
         feedback: `V`, the source of the weights that carry deltas back: a name in
             `feedback.names()`, or a `Feedback`.
         derivative: `D`, the network at which the derivatives of activations and of every other
-            map that is not affine are taken: `"current"` or `"initial"`.
-        activity: `p`, the network whose presynaptic activity is read: `"current"` or `"initial"`.
+            map that is not affine are taken: `"current"`, unless said, or `"initial"`.
+        activity: `p`, the network whose presynaptic activity is read: `"current"`, unless said, or
+            `"initial"`.
         error: The network at whose output the error is taken, and which predicts: `"current"`, or
             `"linearized"` for `f_0 + J(theta_0) (theta_t - theta_0)`.
 
@@ -38,8 +39,8 @@ class Rule:
     def __init__(
         self,
         feedback: str | dict[str, Any] | feedback_sources.Feedback,
-        derivative: str,
-        activity: str,
+        derivative: str = "current",
+        activity: str = "current",
         error: str = "current",
     ) -> None:
         for field, choice, known in (
