@@ -119,9 +119,10 @@ class Recurrence(Affine):
     def transpose_kernel(
         self, activities: Sequence[tf.Tensor], like: tf.Tensor, delta: tf.Tensor
     ) -> tf.Tensor:
-        # Part by part: XLA does not differentiate as often as a transpose does what joins them.
+        # Part by part: XLA does not differentiate as often as a transpose does what joins them. All
+        # steps in one product, instead of one a step, of which the sum would be taken.
         updates = [
-            transpose_jvp(functools.partial(self.linear, p), kernel, delta)
+            transpose_jvp(functools.partial(self.linear, _rows(p)), kernel, _rows(delta))
             for p, kernel, delta in zip(
                 activities, self._split(like), self._split(delta), strict=True
             )
@@ -161,23 +162,31 @@ class Recurrence(Affine):
         else:
             kernels = self._split(feedback)
 
-            def step(carry: Any, elements: Any) -> tuple[list[tf.Tensor], list[Any]]:
-                after, _ = carry
-                above, at = elements
+            def step(time: tf.Tensor, after: list[tf.Tensor], written: list[Any]) -> tuple:
+                received, at = tf.nest.map_structure(lambda each: each[time], (above, loop))
                 deltas = {
-                    state: delta + above[state] if state in above else delta
+                    state: delta + received[state] if state in received else delta
                     for state, delta in enumerate(after)
                 }
                 du, products, before = self._pull_back(at, constants, deltas, kernels)
-                return before, [du, products]
+                found = zip(written, [du, *products], strict=True)
+                return time - 1, before, [array.write(time, delta) for array, delta in found]
 
-            zeros = tf.nest.map_structure(
-                lambda sequence: tf.zeros_like(sequence[0]),
-                (loop.states, [loop.sequences[0], loop.products]),
+            # A scan would keep the deltas of all states, too, and copy what it reads.
+            steps = tf.shape(loop.sequences[0])[0]
+            arrays = [
+                tf.TensorArray(each.dtype, steps, element_shape=each.shape[1:])
+                for each in (loop.sequences[0], *loop.products)
+            ]
+            _, before, arrays = tf.while_loop(
+                lambda time, *_: time >= 0,
+                step,
+                (steps - 1, [tf.zeros_like(states[0]) for states in loop.states], arrays),
+                maximum_iterations=steps,
             )
-            before, (du, products) = tf.scan(step, (above, loop), zeros, reverse=True)
+            du, *products = (array.stack() for array in arrays)
             given = slice(self.num_sequences + self.num_constants, None)
-            carried[given] = [states[0] for states in before][: len(self.inputs[given])]
+            carried[given] = before[: len(self.inputs[given])]
         carried[0] = loops.swap_time(du)
         return carried, tf.concat(products, -1)
 
@@ -249,3 +258,8 @@ class Recurrence(Affine):
             return tf.identity(product), transpose
 
         return recall
+
+
+def _rows(sequence: tf.Tensor) -> tf.Tensor:
+    """Returns all steps of all examples, [time * batch, features], of [time, batch, features]."""
+    return tf.reshape(sequence, [-1, sequence.shape[-1]])
