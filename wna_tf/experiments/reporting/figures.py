@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,7 +23,8 @@ METADATA = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-_NARROW = 6.0  # Inches: in narrower figures the legend is below.
+# In figures of fewer inches the legend is below, and small.
+_NARROW, _SMALL = 6.0, 0.83
 
 
 def draw(chart: Chart, path: pathlib.Path, look: Look) -> None:
@@ -48,28 +50,42 @@ def draw(chart: Chart, path: pathlib.Path, look: Look) -> None:
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw_panel(axes, chart, panel, look)
             title = textwrap.fill(fields.labels(chart.panel, panel), _letters(figure, columns))
-            axes.set_title(title, fontsize="medium")
+            axes.set_title(title, fontsize="small" if _is_narrow(figure) else "medium")
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
         _set_scale(figure.axes[0], chart)
         places.set_axis(figure.axes, chart)
-        axis, title = fields.axis(chart.x), ""
-        if look.style.figure_title:
-            title = chart.title
-            if chart.note:
-                axis += f"\n\n{textwrap.fill(chart.note, _letters(figure))}"
-        label(figure, axis, chart.measure.label, title)
+        title, note = (chart.title, chart.note) if look.style.figure_title else ("", "")
+        label(figure, chart.x, chart.measure.label, title, note)
         draw_legend(figure)
         save(figure, path)
 
 
-def label(figure: Figure, x: str, y: str, title: str) -> None:
-    """Writes the labels of a figure's axes, and its title if it has one."""
+def label(figure: Figure, x: str, y: str, title: str = "", note: str = "") -> None:
+    """Writes the labels of a figure's axes, its title, and a note under the axes.
+
+    There is no room for a note in a narrow figure, whose panels have short labels.
+
+    Args:
+        figure: The figure.
+        x: Key of the horizontal axes.
+        y: Label of the vertical axes.
+        title: The title.
+        note: The note.
+    """
+    axis = fields.axis(x)
+    if note and not _is_narrow(figure):
+        axis += f"\n\n{textwrap.fill(note, _letters(figure))}"
     if len(figure.axes) == 1:
-        figure.axes[0].set(xlabel=x, ylabel=y)
+        figure.axes[0].set(xlabel=axis, ylabel=y)
     else:
-        figure.supxlabel(x, fontsize="medium")
         figure.supylabel(y, fontsize="medium")
+        if _is_narrow(figure):
+            for axes in figure.axes:
+                if axes.xaxis.get_tick_params()["labelbottom"]:
+                    axes.set_xlabel(fields.plain_name(x))
+        else:
+            figure.supxlabel(axis, fontsize="medium")
     if title:
         figure.suptitle(textwrap.fill(title, int(0.8 * _letters(figure))), fontsize="large")
 
@@ -91,34 +107,30 @@ def save(figure: Figure, path: pathlib.Path) -> None:
 def draw_legend(figure: Figure) -> None:
     """Draws one legend for all panels, each label once: beside them, below in narrow figures."""
     handles: dict[str, Any] = {
-        label: handle
+        label: handle[0] if isinstance(handle, ErrorbarContainer) else handle
         for axes in figure.axes
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    last = {label: handles.pop(label) for label in styles.LAST if label in handles}
-    handles |= last
+    handles |= {label: handles.pop(label) for label in styles.LAST if label in handles}
     if not handles:
         return
     named = {textwrap.fill(label, 26): handle for label, handle in handles.items()}
-    width, height = figure.get_size_inches()
-    lines = 72 / (1.45 * matplotlib.rcParams["font.size"])  # An inch has.
-    if width < _NARROW:
-        longest = max(len(part) for label in named for part in label.split("\n"))
-        entry = (longest + 6) * 0.56 * matplotlib.rcParams["font.size"] / 72
-        columns = max(1, min(len(named), int(width / entry)))
-        place = "outside lower center"
+    lines = [line for label in named for line in label.split("\n")]
+    style: dict[str, Any] = {"loc": "outside right center", "handlelength": 2.6}
+    points = matplotlib.rcParams["font.size"]
+    if _is_narrow(figure):
+        points *= _SMALL
+        style = {"loc": "outside lower center", "handlelength": 2.2, "fontsize": points}
+        style |= {"columnspacing": 1.0, "handletextpad": 0.5, "labelspacing": 0.3}
+        entry = 0.54 * max(map(len, lines)) + 3.7  # In letters' heights.
+        style["ncols"] = max(1, min(len(named), int(72 * figure.get_figwidth() / points / entry)))
     else:
-        count = sum(label.count("\n") + 1 for label in named)
-        columns, place = math.ceil(count / (lines * 0.95 * height)), "outside right center"
-    figure.legend(
-        named.values(),
-        named,
-        loc=place,
-        frameon=False,
-        ncols=columns,
-        columnspacing=1.2,
-        handlelength=2.6,
-    )
+        style["ncols"] = math.ceil(1.5 * len(lines) * points / (72 * figure.get_figheight()))
+    figure.legend(named.values(), named, frameon=False, **style)
+
+
+def _is_narrow(figure: Figure) -> bool:
+    return figure.get_figwidth() < _NARROW
 
 
 def _letters(figure: Figure, columns: int = 1) -> int:

@@ -11,7 +11,7 @@ from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.charts import CURVES, Chart
 
 # Lines are set apart by a part of the distance of neighbouring ticks: each, and all of them.
-_STEP, _SPREAD, _SPREAD_OF_NAMES = 0.05, 0.35, 0.6
+_STEP, _SPREAD, _SPREAD_OF_NAMES = 0.04, 0.32, 0.6
 
 
 def are_names(ticks: Sequence[Any]) -> bool:
@@ -49,7 +49,9 @@ def dodged(chart: Chart, lines: int) -> list[dict[Any, float]]:
     gaps = [b - a for a, b in itertools.pairwise(sorted(on_axis.values()))]
     step = min(_STEP, _SPREAD / max(lines, 1)) * min(gaps, default=1.0)
     if are_names(chart.ticks):
-        step = _SPREAD_OF_NAMES / max(lines, 1)  # Nothing joins the points: they may stand farther apart.
+        step = _SPREAD_OF_NAMES / max(
+            lines, 1
+        )  # Nothing joins the points: they may stand farther apart.
     back = math.exp if is_log(chart) else float
     return [
         {x: back(place + step * (line - (lines - 1) / 2)) for x, place in on_axis.items()}

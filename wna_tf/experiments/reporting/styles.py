@@ -16,7 +16,17 @@ from wna_tf.experiments.reporting.charts import BESIDE, MEASURED, TRAIN, VALIDAT
 # their yellow, and one of Tol's.
 MARKERS = "os^Dv<>pPX*hd"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f00", "#882255")
+COLOURS = (
+    "#000000",
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7f5f00",
+    "#882255",
+)
 GREY = "#8c8c8c"
 _BESIDE_DASHES = dict(zip(BESIDE.values(), ("--", "-.", ":"), strict=True))
 CHANCE, PREDICTED = "chance", "predicted"
