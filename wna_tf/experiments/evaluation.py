@@ -14,7 +14,7 @@ from wna_tf import datasets, files, losses, progress, saved_model
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, classification, environment, export, run_directory, training
 from wna_tf.experiments.config import Config
-from wna_tf.experiments.reporting import tables
+from wna_tf.experiments.reporting import measures, summaries, tables
 from wna_tf.saved_model import Served
 
 SPLITS = ("test", "validation")
@@ -50,10 +50,12 @@ class Evaluation(NamedTuple):
     Attributes:
         directory: Where it is.
         numbers: What its `evaluation.json` says.
+        run: The configuration of the run; None of a SavedModel.
     """
 
     directory: pathlib.Path
     numbers: dict[str, Any]
+    run: dict[str, Any] | None = None
 
 
 def evaluate(
@@ -102,13 +104,15 @@ def evaluate(
         return [_evaluate(directory, saved_model.read(directory), config, split, place)]
     planned = []
     for run in run_directory.finished_runs(directory):
-        config = _override(training.read_config(run), given)
+        own = training.read_config(run)
+        config = _override(own, given)
         training.check(config)
-        planned.append((run, config, _place(run / "evaluation", config, split)))
+        planned.append((run, own, config, _place(run / "evaluation", config, split)))
     evaluations = []
-    for run, config, place in progress.track(planned, "Evaluation", "runs"):
+    for run, own, config, place in progress.track(planned, "Evaluation", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
-        evaluations.append(_evaluate(run / run_directory.MODEL, _serve(run), config, split, place))
+        made = _evaluate(run / run_directory.MODEL, _serve(run), config, split, place)
+        evaluations.append(made._replace(run=own.to_dict()))
     return evaluations
 
 
@@ -125,9 +129,12 @@ def choose(grid: Mapping[str, list[Any]]) -> dict[str, Any]:
 
 
 def describe(evaluations: list[Evaluation]) -> str:
-    """Returns evaluations in Markdown: a row and a place each; of one alone, few classes too."""
+    """Returns evaluations in Markdown: a row and a place each, and what they are over seeds.
+
+    Of one alone, the scores of a few classes too.
+    """
     lines = [["model", "data", "examples", "accuracy (%)", "loss"]]
-    for _, numbers in evaluations:
+    for _, numbers, _ in evaluations:
         accuracy = numbers.get("accuracy")
         lines.append(
             [
@@ -139,7 +146,9 @@ def describe(evaluations: list[Evaluation]) -> str:
             ]
         )
     parts = [tables.markdown(lines)]
-    for directory, numbers in evaluations:
+    if table := _over_seeds(evaluations):
+        parts.append(f"Means over seeds and their standard errors:\n\n{table}")
+    for directory, numbers, _ in evaluations:
         if numbers["not_finite"]:
             parts.append(
                 f"Diverged: the outputs of {numbers['not_finite']} of {numbers['examples']} "
@@ -149,8 +158,24 @@ def describe(evaluations: list[Evaluation]) -> str:
             1, classification.NUMBERED + 1
         ):
             parts.append((directory / "classes.md").read_text().rstrip())
-    parts.append("\n".join(f"Evaluation: {place}" for place, _ in evaluations))
+    parts.append("\n".join(f"Evaluation: {made.directory}" for made in evaluations))
     return "\n\n".join(parts)
+
+
+def _over_seeds(evaluations: list[Evaluation]) -> str:
+    """Returns a table with a row for all seeds of a configuration; "" if there are not several."""
+    runs = []
+    for directory, numbers, run in evaluations:
+        # The accuracy of a network whose outputs are not numbers is a number all the same.
+        result = {} if numbers["not_finite"] else numbers
+        kept = {name: result[name] for name in ("accuracy", "loss") if name in result}
+        if run is not None:
+            runs.append(run_directory.Run(directory, run, kept, []))
+    names = [name for name in ("accuracy", "loss") if any(name in run.result for run in runs)]
+    if not names:
+        return ""
+    table = summaries.over_seeds(runs, {name: measures.measure(name) for name in names})
+    return "" if table is None else tables.markdown(table.texts())
 
 
 def _name(model: pathlib.Path) -> str:

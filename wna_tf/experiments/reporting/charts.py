@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from wna_tf import files
-from wna_tf.experiments.reporting import fields
+from wna_tf.experiments.reporting import fields, scales
 from wna_tf.experiments.reporting.measures import Measure
 
 # Series of a metric.
@@ -103,6 +103,11 @@ class Chart:
     def ticks(self) -> list[Any]:
         """The values on the horizontal axis, in order."""
         return fields.ordered(point[-1] for point in self.cells)
+
+    @property
+    def scale(self) -> scales.Scale:
+        """The scale of the vertical axis."""
+        return scales.of(self.measure, (cell.mean for cell in self.cells.values() if cell.count))
 
     @property
     def panels(self) -> list[tuple]:
@@ -248,12 +253,10 @@ def without_constants(chart: Chart) -> Chart:
     A line is constant if it goes over less than 1% of what the vertical axis shows.
     """
     values = collections.defaultdict(list)
-    is_log = chart.measure.scale == "log" and all(
-        cell.mean > 0 for cell in chart.cells.values() if cell.count
-    )
+    scale = chart.scale
     for point, cell in chart.cells.items():
         if cell.count:
-            values[point[:-1]].append(math.log(cell.mean) if is_log else cell.mean)
+            values[point[:-1]].append(scale.place(chart.measure.factor * cell.mean))
     everything = [value for line in values.values() for value in line]
     least = _CONSTANT * (max(everything, default=0) - min(everything, default=0))
     moving = {

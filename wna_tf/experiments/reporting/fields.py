@@ -36,6 +36,8 @@ def text(value: Any) -> str:
     """Returns a value of a field as text, as flags take it."""
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

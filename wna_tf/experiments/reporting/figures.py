@@ -13,7 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wna_tf.experiments.reporting import fields, places, styles
+from wna_tf.experiments.reporting import fields, places, scales, styles
 from wna_tf.experiments.reporting.charts import CURVES, TRAIN, VALIDATION, Cell, Chart
 from wna_tf.experiments.reporting.styles import CHANCE, GREY, Look
 
@@ -53,7 +53,7 @@ def draw(chart: Chart, path: pathlib.Path, look: Look) -> None:
             axes.set_title(title, fontsize="small" if _is_narrow(figure) else "medium")
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
-        _set_scale(figure.axes[0], chart)
+        scales.set_axis(figure.axes[0], chart.scale)
         places.set_axis(figure.axes, chart)
         title, note = (chart.title, chart.note) if look.style.figure_title else ("", "")
         label(figure, chart.x, chart.measure.label, title, note)
@@ -232,14 +232,3 @@ def _tell_pair(axes: Axes, chart: Chart) -> None:
     if {TRAIN, VALIDATION} <= parts and len(chart.line) > 1:
         for name, dashes in ((VALIDATION, "-"), (TRAIN, "--")):
             axes.add_line(Line2D([], [], color=GREY, linestyle=dashes, label=name))
-
-
-def _set_scale(axes: Axes, chart: Chart) -> None:
-    """Sets the scale of the vertical axes, which share it."""
-    means = [cell.mean for cell in chart.cells.values() if cell.count]
-    if chart.measure.scale == "log" and any(means):
-        if min(means) > 0:
-            axes.set_yscale("log")
-        else:
-            decade = round(math.log10(max(map(abs, means))))  # A tick: others would overlap it.
-            axes.set_yscale("symlog", linthresh=10.0 ** (decade - 5))

@@ -104,8 +104,9 @@ def table(chart: Chart) -> Table:
         row = cells.setdefault(tuple(point[i] for i in places), {})
         row[point[keys.index(column)] if column else None] = cell
     rows = fields.ordered_rows(cells)
-    shown = _shown(chart, cells) if column == chart.x else [v for (v,) in chart.values(column)]
-    shown = shown if column else [None]
+    shown: list = [None]
+    if column:
+        shown = _shown(chart, cells) if column == chart.x else [v for (v,) in chart.values(column)]
 
     def names(row: tuple) -> tuple[str, ...]:
         return tuple(map(fields.shown, stubs, row))
