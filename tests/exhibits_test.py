@@ -1,5 +1,6 @@
 """Which charts there are of runs: what varies, summaries over seeds, panels and lines."""
 
+import dataclasses
 import math
 import pathlib
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.reported import make_history, make_run, study
+from wna_tf import rules
 from wna_tf.experiments import run_directory
 from wna_tf.experiments.reporting import charts, fields, measures, tables
 
@@ -115,15 +117,32 @@ def test_the_lowest_loss_is_the_best():
     assert [cell.mean for cell in made["train_loss_best_by_width"].cells.values()] == [1.0, 1.0]
 
 
-def test_curves_show_training_beside_validation_with_few_lines():
+def curves(names, widths=(8, 16), **options):
     history = make_history(4, loss=lambda t: math.exp(-t), val_loss=lambda t: 2 * math.exp(-t))
-    rules = [f"rule{index}" for index in range(13)]
-    runs = [make_run(rule, w, 0, 0.5, history=history) for rule in rules for w in (8, 16, 32)]
-    made = [chart for name, chart in study(runs).items() if name.startswith("curves_loss_rule")]
-    assert len(made) == len(rules)  # A figure of all of them would have too many panels.
+    runs = [make_run(r, w, 0, 0.5, history=history, **options) for r in names for w in widths]
+    made = study(runs)
+    return runs, [chart for name, chart in made.items() if name.startswith("curves_loss")]
+
+
+def test_a_few_lines_of_training_and_validation_are_in_one_panel():
+    runs, (chart,) = curves(["backprop", "readout"])
+    assert (chart.panel, chart.line) == (("width",), ("rule", "series"))
+    assert chart.measure.scale == "log"
+    assert len(chart.cells) == len(runs) * 4 * 2
+    assert chart.cells[8, "readout", "validation", 3].mean == pytest.approx(2 * math.exp(-3))
+
+
+def test_more_lines_of_training_and_validation_are_side_by_side():
+    _, (chart,) = curves([f"rule{index}" for index in range(6)])
+    assert (chart.panel, chart.line) == (("width", "series"), ("rule",))
+
+
+def test_curves_have_few_lines_in_a_panel_and_few_panels_in_a_figure():
+    names = [f"rule{index}" for index in range(13)]
+    runs, made = curves(names, widths=(8, 16, 32, 64, 128))
+    assert {chart.name for chart in made} == {f"curves_loss_{rule}" for rule in names}
     assert sum(len(chart.cells) for chart in made) == len(runs) * 4 * 2
     for chart in made:
-        assert chart.measure.scale == "log"
         assert len(chart.values(*chart.line)) <= charts.MOST_CURVES
         assert len(chart.values(*chart.panel)) <= charts.MOST_PANELS
         assert chart.panel[-1:] == ("series",)
@@ -172,3 +191,140 @@ def test_summaries_are_those_of_numpy(values, diverged):
     if len(values) > 1:
         error = np.std(values, ddof=1) / np.sqrt(len(values))
         assert cell.error == pytest.approx(error, abs=1e-6)
+
+
+# What is beside the main result.
+
+
+def with_test(run, **results):
+    return dataclasses.replace(run, result=run.result | results)
+
+
+def test_test_results_are_beside_those_of_validation():
+    runs = [
+        with_test(make_run(rule, width, 0, 0.5), test_accuracy=0.25 + width / 1000)
+        for rule in ("backprop", "readout")
+        for width in (8, 16)
+    ]
+    made = study(runs)
+    assert list(made)[:2] == ["validation_accuracy_by_width", "test_accuracy_by_width"]
+    chart = made["test_accuracy_by_width"]
+    assert chart.measure.label == "test accuracy (%)"
+    assert chart.title.startswith("Test accuracy (%) against width")
+    assert chart.cells["readout", 16].mean == 0.25 + 16 / 1000
+    assert chart.cells["readout", 16].chance == 0.1
+
+
+def test_validation_chooses_the_rate_at_which_test_results_are_told():
+    runs = [
+        with_test(make_run("readout", width, 0, rate / 10, learning_rate=rate), test_accuracy=1 - rate)
+        for width in (8, 16)
+        for rate in (0.25, 0.5)
+    ]
+    made = study(runs)
+    assert list(made)[:2] == ["validation_accuracy_best_by_width", "test_accuracy_best_by_width"]
+    cells = made["test_accuracy_best_by_width"].cells.values()
+    assert [cell.mean for cell in cells] == [0.5, 0.5]
+    assert (
+        "learning rate the best of 0.25, 0.5 on validation"
+        in made["best_learning_rate_by_width"].held
+    )
+
+
+@pytest.mark.parametrize("test_loss, is_same", [(0.5, True), (0.6, False)])
+def test_losses_of_test_and_validation_are_told_apart(test_loss, is_same):
+    results = {"best_validation_loss": 0.4, "validation_loss": 0.5, "test_loss": test_loss}
+    runs = [
+        run_directory.Run(pathlib.Path(), {"rule": rule, "dataset": "add"}, results, [])
+        for rule in ("backprop", "readout")
+    ]
+    validation, test = study(runs).values()
+    assert (validation.name, test.name) == ("best_validation_loss_by_rule", "test_loss_by_rule")
+    assert validation.measure.label == "best validation loss (of all epochs)"
+    assert test.measure.label == "test loss (last epoch)"
+    assert [cell.mean for cell in test.cells.values()] == [test_loss] * 2
+    assert bool(test.note) == is_same and not validation.note
+
+
+def test_a_diverged_run_has_no_test_result():
+    run = with_test(make_run("readout", 8, 0, 0.1, loss=None), test_accuracy=0.1)
+    (cell,) = study([run])["test_accuracy_by_rule"].cells.values()
+    assert (cell.count, cell.diverged) == (0, 1)
+
+
+def test_what_is_held_fixed_is_told():
+    runs = [
+        make_run(rule, width, seed, 0.5, learning_rate=5.0, epochs=30, normalize=False)
+        for rule in ("backprop", "readout")
+        for width in (8, 16)
+        for seed in range(1 + (rule == "readout"))
+    ]
+    chart = study(runs)["validation_accuracy_by_width"]
+    assert chart.held == (
+        "Held fixed: learning rate 5, optimizer sgd, 30 epochs, batches of 100, loss mse, "
+        "normalize false. 1 to 2 seeds a point."
+    )
+    assert "width 8" in study(runs[:1])["validation_accuracy_by_rule"].held
+
+
+# The order of rules, and axes.
+
+
+@given(st.lists(st.sampled_from([*rules.names(), "a_rule"]), min_size=1, unique=True))
+def test_rules_stand_as_in_their_table(names):
+    runs = [make_run(rule, width, 0, 0.5) for rule in names for width in (8, 16)]
+    chart = study(runs)["validation_accuracy_by_width"]
+    order = [*rules.names(), "a_rule"]
+    assert [rule for (rule,) in chart.values("rule")] == sorted(names, key=order.index)
+
+
+def drifts(widths=(8,), rates=(1.0, 2.0, 4.0)):
+    return [
+        make_run("backprop", width, 0, 0.5, learning_rate=rate, history=history)
+        for width in widths
+        for rate in rates
+        for history in [make_history(4, conservation__a=lambda t, rate=rate: rate * t + rate)]
+    ]
+
+
+@pytest.mark.parametrize("widths", [(8,), (8, 16)])
+def test_conservation_is_drawn_over_learning_rate_times_epochs(widths):
+    made = study(drifts(widths))
+    chart = made["conservation"]
+    assert (chart.x, chart.line) == ("time", ("learning_rate",))
+    assert chart.panel == ("width",) * (len(widths) > 1)
+    for rate in (1.0, 2.0, 4.0):  # Of every rate, not of the best alone.
+        for epoch in range(1, 5):
+            point = (*widths[1:], rate, rate * epoch)
+            assert chart.cells[point].mean == rate * epoch + rate
+    last = made["conservation_last_by_learning_rate"]
+    assert {point[-1]: cell.mean for point, cell in last.cells.items()} == {1: 5, 2: 6, 4: 8}
+    assert "at learning rate times epochs 4 against" in last.title
+
+
+def test_panels_of_constant_lines_are_left_out_and_told():
+    def chart_of(*losses):
+        runs = [
+            make_run("backprop", 8, 0, 0.5, ridge=ridge, activation=name, history=history)
+            for ridge, both in enumerate(losses)
+            for name, loss in zip(("relu", "tanh"), both, strict=True)
+            for history in [make_history(4, linearization_gap=loss)]
+        ]
+        return study(runs)["linearization_gap"]
+
+    def still(_):
+        return 0.5
+
+    def moving(t):
+        return float(t)
+
+    def nearly(t):
+        return 0.5 + t / 1000
+
+    chart = chart_of((moving, still), (still, nearly))
+    assert chart.panel == ("ridge",) and chart.line == ("activation",)
+    assert (chart.panels, chart.hidden) == ([(0,)], ((1,),))
+    assert chart.note == "Not drawn, as all lines are constant there: ridge 1."
+    assert len(chart.cells) == 16  # The table has them.
+    for losses in [((still, still),) * 2, ((moving, still),) * 2]:
+        assert not chart_of(*losses).hidden

@@ -23,6 +23,7 @@ ERRORS = st.floats(1e-12, 1e12)
         (0.5, 0.0996, "0.50 ± 0.10"),  # The error carries to another first digit.
         (99.96, None, "100"),
         (50, 0, "50.0 ± 0.0"),
+        (0.03, 1e-18, "0.0300 ± 0.0000"),
         (6.1e-7, 2e-8, "(6.10 ± 0.20)e-7"),
         (6.1e-7, None, "6.10e-7"),
         (-0.0001, 0.1, "0.00 ± 0.10"),
@@ -56,7 +57,8 @@ def test_a_number_has_the_decimals_of_two_digits_of_its_error(value, error):
     number = rounded(value, error)
     shown, spread = exact(number.value, number), exact(number.error, number)
     place = Decimal(f"{error:.1e}").adjusted() - 1  # That of the second digit.
-    place = max(place, Decimal(repr(value)).adjusted() - 14) if value else place
+    if value and place < Decimal(repr(value)).adjusted() - 16:
+        return  # Three digits, as without an error.
     half = Decimal(1).scaleb(place) / 2
     assert abs(shown - Decimal(repr(value))) <= half
     assert abs(spread - Decimal(repr(error))) <= half

@@ -41,6 +41,7 @@ _OF_ONE_DATASET = (
     "data_limit",
     "augment",
 )
+_RESULTS = ("accuracy", "loss")
 _MANY = 100  # With more outputs than that, predictions are written in binary.
 
 
@@ -168,10 +169,10 @@ def _over_seeds(evaluations: list[Evaluation]) -> str:
     for directory, numbers, run in evaluations:
         # The accuracy of a network whose outputs are not numbers is a number all the same.
         result = {} if numbers["not_finite"] else numbers
-        kept = {name: result[name] for name in ("accuracy", "loss") if name in result}
+        kept: dict[str, Any] = {name: result[name] for name in _RESULTS if name in result}
         if run is not None:
             runs.append(run_directory.Run(directory, run, kept, []))
-    names = [name for name in ("accuracy", "loss") if any(name in run.result for run in runs)]
+    names = [name for name in _RESULTS if any(name in run.result for run in runs)]
     if not names:
         return ""
     table = summaries.over_seeds(runs, {name: measures.measure(name) for name in names})

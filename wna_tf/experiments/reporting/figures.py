@@ -49,12 +49,14 @@ def draw(chart: Chart, path: pathlib.Path, look: Look) -> None:
             axes.remove()
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw_panel(axes, chart, panel, look)
-            title = textwrap.fill(fields.labels(chart.panel, panel), _letters(figure, columns))
+            title = textwrap.fill(
+                fields.labels(chart.panel, panel), _letters(figure.get_figwidth() / columns)
+            )
             axes.set_title(title, fontsize="small" if _is_narrow(figure) else "medium")
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
         scales.set_axis(figure.axes[0], chart.scale)
-        places.set_axis(figure.axes, chart)
+        places.set_axis(figure.axes, chart, figure.get_figwidth())
         title, note = (chart.title, chart.note) if look.style.figure_title else ("", "")
         label(figure, chart.x, chart.measure.label, title, note)
         draw_legend(figure)
@@ -73,9 +75,11 @@ def label(figure: Figure, x: str, y: str, title: str = "", note: str = "") -> No
         title: The title.
         note: The note.
     """
+    # Above a legend half of the height is left.
+    y = textwrap.fill(y, _letters(figure.get_figheight() * (0.5 if _is_narrow(figure) else 0.8)))
     axis = fields.axis(x)
     if note and not _is_narrow(figure):
-        axis += f"\n\n{textwrap.fill(note, _letters(figure))}"
+        axis += f"\n\n{textwrap.fill(note, _letters(figure.get_figwidth()))}"
     if len(figure.axes) == 1:
         figure.axes[0].set(xlabel=axis, ylabel=y)
     else:
@@ -87,7 +91,9 @@ def label(figure: Figure, x: str, y: str, title: str = "", note: str = "") -> No
         else:
             figure.supxlabel(axis, fontsize="medium")
     if title:
-        figure.suptitle(textwrap.fill(title, int(0.8 * _letters(figure))), fontsize="large")
+        figure.suptitle(
+            textwrap.fill(title, _letters(0.8 * figure.get_figwidth())), fontsize="large"
+        )
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
@@ -133,9 +139,8 @@ def _is_narrow(figure: Figure) -> bool:
     return figure.get_figwidth() < _NARROW
 
 
-def _letters(figure: Figure, columns: int = 1) -> int:
-    """Returns how many letters fit into a line of a part of a figure."""
-    inches = figure.get_figwidth() / columns
+def _letters(inches: float) -> int:
+    """Returns how many letters fit into a line."""
     return max(12, int(inches * 72 / (0.56 * matplotlib.rcParams["font.size"])))
 
 
@@ -182,7 +187,7 @@ def _draw_curve(
 def _draw_points(
     axes: Axes, chart: Chart, panel: tuple, lines: dict[tuple, dict[str, Any]], look: Look
 ) -> None:
-    """Draws points with bars, joined where the axis has numbers; of rules on it each as it looks."""
+    """Draws points with bars, joined where the axis has numbers; rules on it each as they look."""
     names = places.are_names(chart.ticks)
     is_apart = names or any(cell.error for cell in chart.cells.values())
     on_axis = places.dodged(chart, len(lines))
@@ -227,8 +232,8 @@ def _values(chart: Chart, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray
 
 
 def _tell_pair(axes: Axes, chart: Chart) -> None:
-    """Adds to a legend how lines of training and of validation differ, if others tell them apart."""
+    """Adds to a legend how lines of training and of validation differ, if these are several."""
     parts = {part for line in chart.values(*chart.line) for part in line}
     if {TRAIN, VALIDATION} <= parts and len(chart.line) > 1:
-        for name, dashes in ((VALIDATION, "-"), (TRAIN, "--")):
-            axes.add_line(Line2D([], [], color=GREY, linestyle=dashes, label=name))
+        axes.add_line(Line2D([], [], color=GREY, linestyle="-", label=VALIDATION))
+        axes.add_line(Line2D([], [], color=GREY, linestyle="--", label=TRAIN))

@@ -79,7 +79,7 @@ def write(
         ),
     )
     _draw(groups, names, folder / NAME, look)
-    rows = [
+    rows: list[tables.Row] = [
         (
             tuple(map(fields.shown, names, group)),
             [
@@ -120,8 +120,8 @@ def _draw(
     title = TITLE if len(shown) == len(groups) else f"{TITLE} (first {len(shown)} of {len(groups)})"
     is_predicted = any(one.summary.prediction for _, some in shown for one in some)
     with matplotlib.rc_context(look.settings()):
-        size = look.style.figure_size or ((10.0, 4.2) if is_predicted else (7.0, 4.2))
-        figure = Figure(figsize=size, layout="constrained")
+        width, height = look.style.figure_size or (10.0 if is_predicted else 7.0, 4.2)
+        figure = Figure(figsize=(width, height), layout="constrained")
         spectra, *others = figure.subplots(1, 1 + is_predicted, squeeze=False)[0]
         keys = [names[i] for i in differ or [0]]
         lines = [tuple(group[i] for i in differ or [0]) for group, _ in shown]

@@ -35,6 +35,11 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Report of """
+_NUMBERS = """<p>Numbers are means over seeds; ±, bars and bands are standard errors of the mean,
+for one seed that of the measurement, where it is known. Numbers are rounded to two digits of their
+error, without one to three. Runs that diverged are counted, and left out of means. Results on
+validation and test examples are those after the last epoch, unless they are said to be the best.
+</p>"""
 _MANY_ROWS = 40
 _OUTCOMES = (
     "train_accuracy",
@@ -74,11 +79,7 @@ def render(
             f"{_HEAD}{len(runs)} runs</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>Report of {len(runs)} runs</h1>\n<p>{summary}</p>",
             f"<p>{html.escape(held.describe(runs))} {_seeds(runs)}</p>",
-            "<p>Numbers are means over seeds; ±, bars and bands are standard errors of the mean, for "
-            "one seed that of the measurement, where it is known. Numbers are rounded to two digits "
-            "of their error, without one to three. Runs that diverged are counted, and left out of "
-            "means. Validation and test results are those after the last epoch, unless they are "
-            "said to be the best.</p>",
+            _NUMBERS,
             *map(_section, exhibits),
             "<h2>Runs</h2>",
             _table(_run_rows(runs, varying)),

@@ -59,8 +59,14 @@ def dodged(chart: Chart, lines: int) -> list[dict[Any, float]]:
     ]
 
 
-def set_axis(panels: Sequence[Axes], chart: Chart) -> None:
-    """Sets the scale and the ticks of the horizontal axes, which share them."""
+def set_axis(panels: Sequence[Axes], chart: Chart, inches: float) -> None:
+    """Sets the scale and the ticks of the horizontal axes, which share them.
+
+    Args:
+        panels: The axes.
+        chart: The chart.
+        inches: Width of the figure.
+    """
     if chart.x in CURVES:
         panels[0].locator_params(axis="x", integer=True)
         return
@@ -74,7 +80,7 @@ def set_axis(panels: Sequence[Axes], chart: Chart) -> None:
         margin = 0.5 if are_names(chart.ticks) else 0.08 * (last - first) or 0.5
         panels[0].set_xlim(first - margin, last + margin)
     texts = [fields.shown(chart.x, x) for x in chart.ticks]
-    room = 10 * panels[0].get_position().width * panels[0].figure.get_figwidth()
+    room = 10 * panels[0].get_position().width * inches
     for axes in panels:
         axes.set_xticks(list(place.values()), texts)
         axes.xaxis.minorticks_off()

@@ -5,8 +5,8 @@ import math
 from decimal import Decimal
 from typing import NamedTuple
 
-# Digits of an error, of a number without one, and of any number: those of float64.
-_OF_ERROR, _ALONE, _MOST = 2, 3, 15
+# Digits of an error, of a number without one, and of float64.
+_OF_ERROR, _ALONE, _DIGITS = 2, 3, 15
 # Powers of ten of numbers that are written without one.
 _PLAIN = range(-3, 6)
 
@@ -57,9 +57,9 @@ def rounded(value: float, error: float | None = None) -> Rounded:
         place = _place(number, _ALONE)
         return _write(number, None, place)
     spread = Decimal(repr(float(error)))
-    place = _place(spread, _OF_ERROR) if spread else _place(number, _ALONE)
-    if number:  # What is behind float64's digits says nothing.
-        place = max(place, number.adjusted() - _MOST + 1)
+    # An error behind float64's digits is that of adding up equal numbers.
+    is_known = spread and not (number and spread.adjusted() < number.adjusted() - _DIGITS)
+    place = _place(spread, _OF_ERROR) if is_known else _place(number, _ALONE)
     return _write(number, spread, place)
 
 
@@ -83,4 +83,4 @@ def _write(number: Decimal, error: Decimal | None, place: int) -> Rounded:
     exponent = 0 if largest in _PLAIN else largest
     # Digits before the point that are not known are zeros.
     texts = [f"{part.scaleb(-exponent):f}" for part in parts]
-    return Rounded(texts[0], *(texts[1:] or [""]), exponent)
+    return Rounded(texts[0], texts[1] if error is not None else "", exponent)

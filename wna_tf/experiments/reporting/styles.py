@@ -12,7 +12,7 @@ from wna_tf.experiments.config import FigureStyle
 from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.charts import BESIDE, MEASURED, TRAIN, VALIDATION, Chart
 
-# Lines differ by marker and dashes too, so that they do in grey. Colours are Okabe and Ito's, but for
+# Lines differ by marker and dashes too, so that they do in grey. Colours are Okabe and Ito's, less
 # their yellow, and one of Tol's.
 MARKERS = "os^Dv<>pPX*hd"
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))

@@ -36,7 +36,7 @@ def over_seeds(
     counts = {group: cell.count + cell.diverged for group, cell in groups.items()}
     if max(counts.values()) == 1:
         return None
-    rows: list[tuple[tuple[str, ...], list[tables.Entry | str]]] = [
+    rows: list[tables.Row] = [
         (
             tuple(map(fields.shown, names, group)),
             [

@@ -2,7 +2,6 @@
 
 import dataclasses
 import html
-import itertools
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -41,7 +40,7 @@ class Table:
     stubs: tuple[str, ...]
     columns: tuple[str, ...]
     spanner: str
-    rows: list[tuple[tuple[str, ...], list["Entry | str"]]]
+    rows: list["Row"]
 
     def texts(self) -> list[list[str]]:
         """Returns rows of plain text, the first of them the head."""
@@ -79,6 +78,9 @@ class Entry:
     def _told(self, text: str) -> str:
         assert self.cell is not None
         return f"{text} ({self.cell.diverged} diverged)" if self.cell.diverged else text
+
+
+Row = tuple[tuple[str, ...], list[Entry | str]]
 
 
 def table(chart: Chart) -> Table:
