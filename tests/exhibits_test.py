@@ -217,12 +217,15 @@ def test_test_results_are_beside_those_of_validation():
 
 def test_validation_chooses_the_rate_at_which_test_results_are_told():
     runs = [
-        with_test(make_run("readout", width, 0, rate / 10, learning_rate=rate), test_accuracy=1 - rate)
+        with_test(
+            make_run("readout", width, 0, rate / 10, learning_rate=rate), test_accuracy=1 - rate
+        )
         for width in (8, 16)
         for rate in (0.25, 0.5)
     ]
     made = study(runs)
     assert list(made)[:2] == ["validation_accuracy_best_by_width", "test_accuracy_best_by_width"]
+    assert not {"test_accuracy_by_width", "test_accuracy_by_learning_rate"} & made.keys()
     cells = made["test_accuracy_best_by_width"].cells.values()
     assert [cell.mean for cell in cells] == [0.5, 0.5]
     assert (

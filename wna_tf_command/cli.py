@@ -106,9 +106,9 @@ def given() -> dict[str, list]:
 
 def train(directory: pathlib.Path) -> int:
     """Trains the runs of the grid, or lists them, and returns the status of the process."""
-    configs = build.expand(grid(FIELDS))
+    configs, look = build.expand(grid(FIELDS)), style()
     if not FLAGS.dry_run:
-        return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose, style())
+        return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose, look)
     commands.plan(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
     return 0
 

@@ -51,12 +51,10 @@ class Evaluation(NamedTuple):
     Attributes:
         directory: Where it is.
         numbers: What its `evaluation.json` says.
-        run: The configuration of the run; None of a SavedModel.
     """
 
     directory: pathlib.Path
     numbers: dict[str, Any]
-    run: dict[str, Any] | None = None
 
 
 def evaluate(
@@ -112,8 +110,8 @@ def evaluate(
     evaluations = []
     for run, own, config, place in progress.track(planned, "Evaluation", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
-        made = _evaluate(run / run_directory.MODEL, _serve(run), config, split, place)
-        evaluations.append(made._replace(run=own.to_dict()))
+        model = run / run_directory.MODEL
+        evaluations.append(_evaluate(model, _serve(run), config, split, place, own))
     return evaluations
 
 
@@ -135,7 +133,7 @@ def describe(evaluations: list[Evaluation]) -> str:
     Of one alone, the scores of a few classes too.
     """
     lines = [["model", "data", "examples", "accuracy (%)", "loss"]]
-    for _, numbers, _ in evaluations:
+    for _, numbers in evaluations:
         accuracy = numbers.get("accuracy")
         lines.append(
             [
@@ -149,7 +147,7 @@ def describe(evaluations: list[Evaluation]) -> str:
     parts = [tables.markdown(lines)]
     if table := _over_seeds(evaluations):
         parts.append(f"Means over seeds and their standard errors:\n\n{table}")
-    for directory, numbers, _ in evaluations:
+    for directory, numbers in evaluations:
         if numbers["not_finite"]:
             parts.append(
                 f"Diverged: the outputs of {numbers['not_finite']} of {numbers['examples']} "
@@ -159,19 +157,19 @@ def describe(evaluations: list[Evaluation]) -> str:
             1, classification.NUMBERED + 1
         ):
             parts.append((directory / "classes.md").read_text().rstrip())
-    parts.append("\n".join(f"Evaluation: {made.directory}" for made in evaluations))
+    parts.append("\n".join(f"Evaluation: {place}" for place, _ in evaluations))
     return "\n\n".join(parts)
 
 
 def _over_seeds(evaluations: list[Evaluation]) -> str:
     """Returns a table with a row for all seeds of a configuration; "" if there are not several."""
     runs = []
-    for directory, numbers, run in evaluations:
+    for directory, numbers in evaluations:
         # The accuracy of a network whose outputs are not numbers is a number all the same.
         result = {} if numbers["not_finite"] else numbers
         kept: dict[str, Any] = {name: result[name] for name in _RESULTS if name in result}
-        if run is not None:
-            runs.append(run_directory.Run(directory, run, kept, []))
+        if "run" in numbers:
+            runs.append(run_directory.Run(directory, numbers["run"], kept, []))
     names = [name for name in _RESULTS if any(name in run.result for run in runs)]
     if not names:
         return ""
@@ -230,7 +228,12 @@ def _serve(run: pathlib.Path) -> Served:
 
 
 def _evaluate(
-    model: pathlib.Path, served: Served, config: Config, split: str, place: pathlib.Path
+    model: pathlib.Path,
+    served: Served,
+    config: Config,
+    split: str,
+    place: pathlib.Path,
+    run: Config | None = None,
 ) -> Evaluation:
     data = build.load_data(config)
     batches = getattr(data, split)
@@ -252,6 +255,7 @@ def _evaluate(
         "split": split,
         "examples": len(targets),
         "options": {name: value for name, value in config.to_dict().items() if name in FIELDS},
+        **({} if run is None else {"run": run.to_dict()}),
         "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),

@@ -26,18 +26,21 @@ def study(runs: Sequence[run_directory.Run], varying: fields.Varying) -> Iterato
     differ = [key for key in names if len({run.config[key] for run in runs}) > 1]
     numbers = [key for key in differ if key in varying.numbers]
     about = _about(runs)
-    main = _held(runs, _main(numbers or differ[:1] or names[:1], about, runs, names))
+    axes, results = numbers or differ[:1] or names[:1], measures.results(runs)
     timed = curves.diagnostics(everything, names, numbers, about, in_time=True)
     rates = ""
     if RATE in numbers and len(numbers) > 1:
         tried = fields.ordered(run.config[RATE] for run in runs)
         rates = f"learning rate the best of {', '.join(map(fields.text, tried))} on validation"
+        results = results[:1]  # Test examples are for the rates that validation has chosen.
         runs = best(runs, names)
         names = [key for key in names if key != RATE]
         numbers = [key for key in numbers if key != RATE]
         yield from _held(runs, _best(numbers, about, runs, names), rates)
         about = f", at the best learning rates{about}"
-    yield from main
+    yield from _held(
+        everything, _main(axes, _about(everything), everything, varying.names, results)
+    )
     yield from _held(runs, curves.metrics(runs, names, about), rates)
     yield from _held(runs, curves.diagnostics(runs, names, numbers, about), rates)
     yield from _held(everything, timed)
@@ -78,11 +81,15 @@ def _held(
 
 
 def _main(
-    axes: Sequence[str], about: str, runs: Sequence[run_directory.Run], names: Sequence[str]
+    axes: Sequence[str],
+    about: str,
+    runs: Sequence[run_directory.Run],
+    names: Sequence[str],
+    results: Sequence[str],
 ) -> Iterator[Chart]:
     """Makes charts of the main result, and of the same on test examples."""
     for x in axes:
-        for name in measures.results(runs):
+        for name in results:
             measure = measures.measure(name)
             records = _results(runs, names, name)
             made = curves.against([x], name, measure.label, about, records, measure)
