@@ -59,8 +59,9 @@ def page(name: str) -> str:
     rule, entry = rules.get(name), ENTRIES[name]
     source = rule.feedback
     (what, *_) = inspect.cleandoc(type(source).__doc__ or "").split("\n\n")
+    short = f" ({entry['abbreviation']})" if "abbreviation" in entry else ""
     parts = [
-        f"# {entry['title']}",
+        f"# {rules.title(name)}{short}",
         f'`--rule={name}`, `wna_tf.Learner(network, rule="{name}")`: {entry["summary"]}. '
         "What the letters mean: [all rules](README.md).",
         f"```\n{entry['equation'].strip()}\n```",

@@ -138,3 +138,23 @@ def test_text_that_is_no_value_is_refused(name, text):
 def test_records_with_unknown_fields_are_refused():
     with pytest.raises(ValueError, match="Received: depht"):
         config.from_dict({"depht": 3})
+
+
+def test_a_style_of_figures_is_parsed_as_flags_are():
+    fields = {field.name: field for field in dataclasses.fields(config.FigureStyle)}
+
+    def parse(**texts):
+        return config.FigureStyle(
+            **{name: config.parse(fields[name], text)[0] for name, text in texts.items()}
+        )
+
+    assert parse(figure_size="", figure_font="") == config.FigureStyle()
+    assert parse(figure_size="3.25,2").figure_size == (3.25, 2.0)
+    for text, font, points in [
+        ("serif,8", "serif", 8.0),
+        ("8,serif", "serif", 8.0),
+        ("7.5", None, 7.5),
+        ("Times New Roman", "Times New Roman", 9.0),
+    ]:
+        style = parse(figure_font=text)
+        assert (style.font, style.points) == (font, points)

@@ -72,6 +72,38 @@ def test_a_directory_of_runs_scores_what_training_measured(runs, split):
         assert found.numbers["options"]["data_limit"] == 100
 
 
+def rows_of(text):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def test_the_summary_has_means_and_standard_errors_over_seeds(runs, tmp_path):
+    (one,) = evaluation.evaluate(runs / "backprop")
+    assert "over seeds" not in evaluation.describe([one])
+    accuracies = {"align_zero": (0.25, 0.75), "backprop": (0.5,), "readout": (0.5, None)}
+    made = [
+        one._replace(
+            directory=tmp_path / f"{rule}{seed}",
+            numbers=one.numbers
+            | {"accuracy": accuracy, "loss": accuracy, "not_finite": int(accuracy is None)}
+            | {"run": one.numbers["run"] | {"rule": rule, "seed": seed}},
+        )
+        for rule, values in accuracies.items()
+        for seed, accuracy in enumerate(values)
+    ]
+    text = evaluation.describe(made)
+    each, _, summary = text.partition("Means over seeds and their standard errors:")
+    assert len(rows_of(each)) == 2 + len(made)
+    head, _, *rows = rows_of(summary)
+    assert head == ["rule", "seeds", "accuracy (%)", "loss"]
+    error = np.std([25, 75], ddof=1) / np.sqrt(2)
+    assert rows == [
+        ["Backpropagation", "1", "50.0", "0.500"],
+        ["Align-zero", "2", f"50 ± {error:.0f}", f"0.50 ± {error / 100:.2f}"],
+        ["Readout", "2", "50.0 (1 diverged)", "0.500 (1 diverged)"],
+    ]
+
+
 def test_the_files_agree_with_scikit_learn(runs):
     (found,) = evaluation.evaluate(runs / "backprop")
     names = {"evaluation.json", "classes.md", "confusion.csv", "predictions.csv"}

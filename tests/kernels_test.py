@@ -22,6 +22,7 @@ from wna_tf.experiments import (
     training,
 )
 from wna_tf.experiments.config import Config
+from wna_tf.experiments.reporting import rounding
 from wna_tf.ntk import blocks
 
 PLAIN = Config(
@@ -276,19 +277,19 @@ def test_a_report_has_a_section_on_kernels_if_there_are_any(computed, trained, t
     assert kernel.title.startswith("Kernels")
     assert "<h2>Kernels" in (tmp_path / "report.html").read_text()
     names = {path.name for path in (tmp_path / "report").glob("kernels.*")}
-    assert names == {f"kernels.{form}" for form in ("csv", "md", "png", "svg")}
+    assert names == {f"kernels.{form}" for form in ("csv", "md", "pdf", "png", "svg", "tex")}
     head, *rows = kernel.rows
     records = {name: found.record for name, found in computed.items()}
     (both,) = (row for row in rows if row[head.index("runs")] == "2")  # The two seeds.
-    for name, factor, form in (
-        ("alignment", 1, ".3f"),
-        ("effective_rank", 1, ".1f"),
-        ("regression_test_accuracy", 100, ".1f"),
-        ("trained_test_accuracy", 100, ".1f"),
+    for name, factor in (
+        ("alignment", 1),
+        ("effective_rank", 1),
+        ("regression_test_accuracy", 100),
+        ("trained_test_accuracy", 100),
     ):
         values = [factor * records[seed][name] for seed in ("plain", "seed")]
-        entry = f"{np.mean(values):{form}} ± {np.std(values, ddof=1):{form}}"
-        assert entry in both, name
+        error = np.std(values, ddof=1) / np.sqrt(2)
+        assert rounding.rounded(np.mean(values), error).text in both, name
     first = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
     reporting.report(run_directory.read_runs(directory), tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == first

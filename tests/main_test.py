@@ -30,6 +30,7 @@ def sweep(tmp_path_factory):
         "--rule=backprop,align_ada",
         "--width=4,8",
         "--data_limit=200",
+        "--seed=99",
         f"--run_dir={directory}",
     ]
     run(*arguments)
@@ -67,7 +68,7 @@ def test_what_is_finished_is_not_trained_again_and_is_reported(sweep, capsys):
     first = capsys.readouterr().out
     run("--mode=report", f"--run_dir={directory}")
     assert {path: path.stat().st_mtime_ns for path in directory.glob("*_seed*/*")} == before
-    assert "| backprop" in first
+    assert "| Backpropagation" in first
     table = "\n".join(sorted(line for line in first.splitlines() if line.startswith("|")))
     again = capsys.readouterr().out.splitlines()
     assert "\n".join(sorted(line for line in again if line.startswith("|"))) == table
@@ -77,7 +78,7 @@ def shown(directory, text):
     """The rules in a printed table, and the runs that the page says it is of."""
     cells = {cell.strip() for line in text.splitlines() for cell in line.split("|")[1:-1]}
     number = re.search("<h1>Report of (.*) runs</h1>", (directory / "report.html").read_text())[1]
-    return cells & {"backprop", "align_ada", "readout"}, number
+    return cells & {"Backpropagation", "Align-ada", "Readout"}, number
 
 
 def test_a_report_is_of_all_runs_in_the_directory_or_of_those_asked_for(sweep, tmp_path, capsys):
@@ -85,12 +86,12 @@ def test_a_report_is_of_all_runs_in_the_directory_or_of_those_asked_for(sweep, t
     failed = run_directory.read_runs(directory)[0].config | {"rule": "readout", "width": 4}
     run_directory.write_failure(directory / "failed", failed, "no", "")
     run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
-    everything = {"backprop", "align_ada", "readout"}
+    everything = {"Backpropagation", "Align-ada", "Readout"}
     assert shown(directory, capsys.readouterr().out) == (everything, "6")
     asked = {
-        "--rule=backprop": ({"backprop"}, "2"),
-        "--rule=readout": ({"readout"}, "2"),  # One of them failed.
-        "--rule=readout,backprop --width=8": ({"backprop", "readout"}, "2"),
+        "--rule=backprop": ({"Backpropagation"}, "2"),
+        "--rule=readout": ({"Readout"}, "2"),  # One of them failed.
+        "--rule=readout,backprop --width=8": ({"Backpropagation", "Readout"}, "2"),
         "--strides=1,2,2 --normalize --epochs=2 --data_limit=200": (everything, "6"),
         "": (everything, "6"),
     }
@@ -107,7 +108,7 @@ def test_a_sweep_that_fails_is_in_the_report_of_what_was_finished_before(
     with pytest.raises(SystemExit) as exit_info:
         run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
     assert exit_info.value.code == 1
-    assert shown(directory, capsys.readouterr().out) == ({"backprop", "align_ada"}, "5")
+    assert shown(directory, capsys.readouterr().out) == ({"Backpropagation", "Align-ada"}, "5")
 
 
 def test_a_filter_that_leaves_nothing_ends_with_one_line(sweep, capsys):

@@ -93,3 +93,16 @@ def test_unknown_feedback_is_refused_with_the_known_sources():
     with pytest.raises(ValueError, match=r"^Expected .* Received: feedback='backward'") as error:
         feedback.get("backward")
     assert all(name in str(error.value) for name in feedback.names())
+
+
+def test_a_rule_has_the_title_that_it_is_registered_with(monkeypatch):
+    monkeypatch.setattr(rules, "_TITLES", dict(rules._TITLES))
+    table = rules._TABLE
+    monkeypatch.setattr(table, "_choices", dict(table._choices))
+    assert len({rules.title(name) for name in rules.names()}) == len(rules.names())
+    assert (rules.title("align_ada"), rules.title("elsewhere")) == ("Align-ada", "elsewhere")
+    rules.register("mine", rules.get("readout"), title="My rule")
+    rules.register("plain", rules.get("readout"))
+    rules.register("backprop", rules.get("backprop"))  # Again, as by a file that is run twice.
+    titles = [rules.title(name) for name in ("mine", "plain", "backprop")]
+    assert titles == ["My rule", "plain", "Backpropagation"]

@@ -97,6 +97,32 @@ _TABLE = serialization.Table(
     },
     key=lambda rule: repr(serialize(rule)),
 )
+# What they are called in print.
+_TITLES = {
+    "backprop": "Backpropagation",
+    "align_zero": "Align-zero",
+    "align_ada": "Align-ada",
+    "align_prop": "Align-prop",
+    "feedback_alignment": "Feedback alignment",
+    "sign_symmetry": "Sign symmetry, uniform",
+    "sign_symmetry_fixed_magnitude": "Sign symmetry, fixed random magnitudes",
+    "sign_symmetry_random_magnitude": "Sign symmetry, magnitudes drawn anew",
+    "kolen_pollack": "Kolen-Pollack",
+    "product_feedback_alignment": "Product feedback alignment",
+    "weight_mirror": "Weight mirror",
+    "regularized_weight_mirror": "Weight mirror as a term of each layer",
+    "regularized_kolen_pollack": "Kolen-Pollack as a term of each layer",
+    "symmetric_alignment": "Symmetric alignment",
+    "activation_alignment": "Activation alignment",
+    "information_alignment": "Information alignment",
+    "direct_feedback_alignment": "Direct feedback alignment",
+    "sign_direct_feedback_alignment": "Sign direct feedback alignment",
+    "direct_random_target_projection": "Direct random target projection",
+    "direct_kolen_pollack": "Direct Kolen-Pollack",
+    "forward_direct_feedback_alignment": "Forward direct feedback alignment",
+    "readout": "Readout",
+    "linearized": "Linearized network",
+}
 
 
 def names() -> tuple[str, ...]:
@@ -120,7 +146,16 @@ def get(identifier: "str | dict | Rule") -> Rule:
     return _TABLE.get(identifier)
 
 
-def register(name: str, rule: Rule) -> None:
+def title(name: str) -> str:
+    """Returns what a rule is called in tables and figures; a rule without a title by its name.
+
+    Args:
+        name: Its name, which may be one that is registered elsewhere.
+    """
+    return _TITLES.get(name, name)
+
+
+def register(name: str, rule: Rule, title: str = "") -> None:
     """Adds a rule, which has its name from then on as those of the package have theirs.
 
     ```python
@@ -130,6 +165,7 @@ def register(name: str, rule: Rule) -> None:
     Args:
         name: Its name: letters, digits, "_", "-" and ".".
         rule: The rule. A feedback source of one's own is registered before.
+        title: What tables and figures call it; its name if empty.
 
     Raises:
         ValueError: If it is no rule, its feedback source is not registered, or the name is that
@@ -139,6 +175,8 @@ def register(name: str, rule: Rule) -> None:
         raise ValueError(f"Expected a Rule to register. Received: {rule!r}")
     feedback_sources.check_registered(rule.feedback)
     _TABLE.register(name, rule)
+    if title:
+        _TITLES[name] = title
 
 
 def serialize(rule: Rule) -> dict:

@@ -19,6 +19,7 @@ FIELDS = [
     if field.metadata.get("flag", "") is not None
 ]
 SETUP = dataclasses.fields(config.Setup)
+STYLE = dataclasses.fields(config.FigureStyle)
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("help", False, "show this help", short_name="h")
 flags.DEFINE_enum(
@@ -64,7 +65,7 @@ def help_of(field: dataclasses.Field) -> str:
     return text + "; a comma list makes a grid" * ("grid" in field.metadata)
 
 
-for field in (*FIELDS, *SETUP):
+for field in (*FIELDS, *SETUP, *STYLE):
     default: Any = field.default
     if isinstance(default, tuple):
         default = ",".join(map(str, default))
@@ -105,9 +106,9 @@ def given() -> dict[str, list]:
 
 def train(directory: pathlib.Path) -> int:
     """Trains the runs of the grid, or lists them, and returns the status of the process."""
-    configs = build.expand(grid(FIELDS))
+    configs, look = build.expand(grid(FIELDS)), style()
     if not FLAGS.dry_run:
-        return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
+        return commands.train(configs, directory, FLAGS.executor, set_up(), FLAGS.choose, look)
     commands.plan(configs, directory, FLAGS.executor, set_up(), FLAGS.choose)
     return 0
 
@@ -118,6 +119,11 @@ def set_up() -> config.Setup:
     return dataclasses.replace(setup, imports=tuple(map(extensions.absolute, setup.imports)))
 
 
+def style() -> config.FigureStyle:
+    """Returns how figures look."""
+    return config.FigureStyle(**{name: value for name, (value,) in grid(STYLE).items()})
+
+
 def execute(directory: pathlib.Path) -> int:
     """Does what the flags say, and returns the status of the process."""
     if FLAGS.mode == "train":
@@ -125,7 +131,7 @@ def execute(directory: pathlib.Path) -> int:
     if FLAGS.mode == "export":
         commands.export_runs(directory)
     elif FLAGS.mode == "report":
-        commands.report(directory, given())
+        commands.report(directory, given(), style())
     elif FLAGS.mode == "kernel":
         sizes = FLAGS.kernel_examples, FLAGS.max_gigabytes
         commands.compute_kernels(directory, *sizes, given(), FLAGS.dry_run)

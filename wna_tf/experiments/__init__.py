@@ -12,7 +12,7 @@ experiments.report(outcome.runs, pathlib.Path("checkpoints/mine"))
 """
 
 from wna_tf.experiments.build import expand
-from wna_tf.experiments.config import Config, Setup
+from wna_tf.experiments.config import Config, FigureStyle, Setup
 from wna_tf.experiments.evaluation import evaluate
 from wna_tf.experiments.kernels import compute_kernels
 from wna_tf.experiments.reporting import report
@@ -22,6 +22,7 @@ from wna_tf.experiments.training import train
 
 __all__ = [
     "Config",
+    "FigureStyle",
     "Outcome",
     "Run",
     "Setup",

@@ -15,7 +15,9 @@ from wna_tf.experiments import (
     run_directory,
     strategies,
 )
-from wna_tf.experiments.config import Config, Setup
+from wna_tf.experiments.config import Config, FigureStyle, Setup
+
+_STYLE = FigureStyle()
 
 
 def train(
@@ -24,6 +26,7 @@ def train(
     executor: str,
     setup: Setup,
     choose: Sequence[str] = (),
+    style: FigureStyle = _STYLE,
 ) -> int:
     """Trains a grid, and reports it.
 
@@ -33,22 +36,23 @@ def train(
         executor: Where they are trained, see `executors.names`.
         setup: How each is trained.
         choose: Fields whose best values are chosen with the first seed, see `choosing`.
+        style: How figures look.
 
     Returns:
         The status of the process: 1 if a run failed, else 0.
 
     Raises:
-        ValueError: If something else is in the place of the report, or as of `choosing.sweep`:
-            nothing is trained then.
+        ValueError: If something else is in the place of the report, the font is not there, or as
+            of `choosing.sweep`: nothing is trained then.
         OSError: If the report cannot be written, or another run in the directory is damaged.
     """
-    reporting.check_own(directory)
+    reporting.check(directory, style)
     devices = strategies.get(setup.strategy)
     with strategies.chief_alone_prints(devices):
         runs, failures = choosing.sweep(configs, directory, executor, setup, choose)
         if strategies.is_chief(devices) and any(directory.glob(f"*/{run_directory.RESULT}")):
             try:
-                report(directory, {})
+                report(directory, {}, style)
             except (OSError, ValueError) as error:
                 raise OSError(
                     f"{error} ({len(runs)} runs are finished; --mode=report reports them)"
@@ -70,14 +74,17 @@ def plan(
     print(choosing.describe(configs, directory, setup, executor, choose))
 
 
-def report(directory: pathlib.Path, given: Mapping[str, list[Any]]) -> None:
+def report(
+    directory: pathlib.Path, given: Mapping[str, list[Any]], style: FigureStyle = _STYLE
+) -> None:
     """Reports the runs in a directory.
 
     Args:
         directory: The directory.
         given: Values by field; only runs that have one of them, in every such field, are shown.
+        style: How figures look.
     """
-    _report(run_directory.read_runs(directory), directory, given)
+    _report(run_directory.read_runs(directory), directory, given, style)
 
 
 def evaluate(directory: pathlib.Path, split: str, given: Mapping[str, list[Any]]) -> None:
@@ -122,8 +129,13 @@ def compute_kernels(
 
 
 def _report(
-    runs: Sequence[run_directory.Run], directory: pathlib.Path, given: Mapping[str, list[Any]]
+    runs: Sequence[run_directory.Run],
+    directory: pathlib.Path,
+    given: Mapping[str, list[Any]],
+    style: FigureStyle,
 ) -> None:
-    main = reporting.report(runs, directory, given)[0]
-    print(f"\n{main.title}\n\n{main.table}\n\nFigure: {main.figure}")
+    main, *others = reporting.report(runs, directory, given, style)
+    for exhibit in (main, *(other for other in others[:1] if other.figure.stem.startswith("test"))):
+        parts = [exhibit.title, exhibit.table, exhibit.note, f"Figure: {exhibit.figure}"]
+        print("", *filter(None, parts), sep="\n\n")
     print(f"Report: {directory / reporting.PAGE}")

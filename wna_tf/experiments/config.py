@@ -18,6 +18,7 @@ _LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
 # Keras goes through a network by recursion, three layers a block, and Python ends it at 1,000.
 _MOST_BLOCKS = 256
 _LONGEST_RANGE = 1000
+_POINTS = 9.0  # Of a figure's font.
 
 
 def _option(default: Any, help: str, **metadata: Any) -> Any:
@@ -206,6 +207,67 @@ class Setup:
         _check_fields(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class FigureStyle:
+    """How the figures of a report look, for the page where they are printed.
+
+    Raises:
+        ValueError: If a value is of the wrong type or out of range.
+    """
+
+    figure_size: tuple[float, ...] = _option(
+        (),
+        "width and height of figures in inches, the height for each row of panels: 3.25,2.4 for a "
+        "column of ICML, 3.5,2.5 of IEEE or Nature, 5.5,3.2 for the text of NeurIPS or ICLR, "
+        "6.75,2.6 for both columns of ICML, 7.16,2.8 of IEEE; by default as the panels need",
+        kind=float,
+        many=True,
+        minimum=1,
+        maximum=40,
+        most=2,
+    )
+    figure_font: tuple[str, ...] = _option(
+        (),
+        "font of figures: the name of one that is installed (as serif or Times New Roman), its "
+        "size in points, or both as serif,8",
+        kind=str,
+        many=True,
+        most=2,
+    )
+    figure_title: bool = _option(True, "whether figures have a title and notes")
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        if len(self.figure_size) == 1:
+            raise ValueError(
+                "Expected figure_size to be a width and a height. "
+                f"Received: figure_size={self.figure_size[0]:g}"
+            )
+        sizes = [text for text in self.figure_font if text != self.font]
+        if len(sizes) > 1 or not all(_is_size(text) for text in sizes):
+            raise ValueError(
+                "Expected figure_font to be the name of a font, its size from 4 to 40 points, or "
+                f"both. Received: figure_font={','.join(self.figure_font)!r}"
+            )
+
+    @property
+    def font(self) -> str | None:
+        """The name of the font; None for Matplotlib's."""
+        return next((text for text in self.figure_font if not text[:1].isdigit()), None)
+
+    @property
+    def points(self) -> float:
+        """The size of the font."""
+        return next((float(text) for text in self.figure_font if _is_size(text)), _POINTS)
+
+
+def _is_size(text: str) -> bool:
+    try:
+        return 4 <= float(text) <= 40
+    except ValueError:
+        return False
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Returns the configuration that `Config.to_dict` wrote.
 
@@ -284,7 +346,7 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
     return list(dict.fromkeys(configs))
 
 
-def _check_fields(choices: Config | Setup) -> None:
+def _check_fields(choices: Config | Setup | FigureStyle) -> None:
     """Raises a ValueError unless every field has a value as it declares.
 
     Values that mean the same become the same: equal configurations have equal records.
@@ -295,7 +357,9 @@ def _check_fields(choices: Config | Setup) -> None:
             values = value if field.metadata.get("many") else (value,)
             _check(field, value, values)
             if field.metadata["kind"] is float:
-                object.__setattr__(choices, field.name, float(value))
+                floats = tuple(map(float, values))
+                same = floats if field.metadata.get("many") else floats[0]
+                object.__setattr__(choices, field.name, same)
             if field.metadata.get("lower"):
                 object.__setattr__(choices, field.name, value.lower())
             if field.metadata.get("settings"):

@@ -14,7 +14,7 @@ from wna_tf import datasets, files, losses, progress, saved_model
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, classification, environment, export, run_directory, training
 from wna_tf.experiments.config import Config
-from wna_tf.experiments.reporting import tables
+from wna_tf.experiments.reporting import measures, summaries, tables
 from wna_tf.saved_model import Served
 
 SPLITS = ("test", "validation")
@@ -41,6 +41,7 @@ _OF_ONE_DATASET = (
     "data_limit",
     "augment",
 )
+_RESULTS = ("accuracy", "loss")
 _MANY = 100  # With more outputs than that, predictions are written in binary.
 
 
@@ -102,13 +103,15 @@ def evaluate(
         return [_evaluate(directory, saved_model.read(directory), config, split, place)]
     planned = []
     for run in run_directory.finished_runs(directory):
-        config = _override(training.read_config(run), given)
+        own = training.read_config(run)
+        config = _override(own, given)
         training.check(config)
-        planned.append((run, config, _place(run / "evaluation", config, split)))
+        planned.append((run, own, config, _place(run / "evaluation", config, split)))
     evaluations = []
-    for run, config, place in progress.track(planned, "Evaluation", "runs"):
+    for run, own, config, place in progress.track(planned, "Evaluation", "runs"):
         keras.backend.clear_session()  # The run before leaves its graphs.
-        evaluations.append(_evaluate(run / run_directory.MODEL, _serve(run), config, split, place))
+        model = run / run_directory.MODEL
+        evaluations.append(_evaluate(model, _serve(run), config, split, place, own))
     return evaluations
 
 
@@ -125,7 +128,10 @@ def choose(grid: Mapping[str, list[Any]]) -> dict[str, Any]:
 
 
 def describe(evaluations: list[Evaluation]) -> str:
-    """Returns evaluations in Markdown: a row and a place each; of one alone, few classes too."""
+    """Returns evaluations in Markdown: a row and a place each, and what they are over seeds.
+
+    Of one alone, the scores of a few classes too.
+    """
     lines = [["model", "data", "examples", "accuracy (%)", "loss"]]
     for _, numbers in evaluations:
         accuracy = numbers.get("accuracy")
@@ -139,6 +145,8 @@ def describe(evaluations: list[Evaluation]) -> str:
             ]
         )
     parts = [tables.markdown(lines)]
+    if table := _over_seeds(evaluations):
+        parts.append(f"Means over seeds and their standard errors:\n\n{table}")
     for directory, numbers in evaluations:
         if numbers["not_finite"]:
             parts.append(
@@ -151,6 +159,22 @@ def describe(evaluations: list[Evaluation]) -> str:
             parts.append((directory / "classes.md").read_text().rstrip())
     parts.append("\n".join(f"Evaluation: {place}" for place, _ in evaluations))
     return "\n\n".join(parts)
+
+
+def _over_seeds(evaluations: list[Evaluation]) -> str:
+    """Returns a table with a row for all seeds of a configuration; "" if there are not several."""
+    runs = []
+    for directory, numbers in evaluations:
+        # The accuracy of a network whose outputs are not numbers is a number all the same.
+        result = {} if numbers["not_finite"] else numbers
+        kept: dict[str, Any] = {name: result[name] for name in _RESULTS if name in result}
+        if "run" in numbers:
+            runs.append(run_directory.Run(directory, numbers["run"], kept, []))
+    names = [name for name in _RESULTS if any(name in run.result for run in runs)]
+    if not names:
+        return ""
+    table = summaries.over_seeds(runs, {name: measures.measure(name) for name in names})
+    return "" if table is None else tables.markdown(table.texts())
 
 
 def _name(model: pathlib.Path) -> str:
@@ -204,7 +228,12 @@ def _serve(run: pathlib.Path) -> Served:
 
 
 def _evaluate(
-    model: pathlib.Path, served: Served, config: Config, split: str, place: pathlib.Path
+    model: pathlib.Path,
+    served: Served,
+    config: Config,
+    split: str,
+    place: pathlib.Path,
+    run: Config | None = None,
 ) -> Evaluation:
     data = build.load_data(config)
     batches = getattr(data, split)
@@ -226,6 +255,7 @@ def _evaluate(
         "split": split,
         "examples": len(targets),
         "options": {name: value for name, value in config.to_dict().items() if name in FIELDS},
+        **({} if run is None else {"run": run.to_dict()}),
         "versions": environment.versions(),
         "not_finite": _count_not_finite(outputs),
         "loss": _finite(np.mean(losses.get(config.loss)(targets, outputs))),

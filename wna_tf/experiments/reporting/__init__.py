@@ -2,6 +2,6 @@
 
 from wna_tf.experiments.reporting.charts import Exhibit
 from wna_tf.experiments.reporting.page import PAGE
-from wna_tf.experiments.reporting.writing import check_own, report
+from wna_tf.experiments.reporting.writing import check, report
 
-__all__ = ["PAGE", "Exhibit", "check_own", "report"]
+__all__ = ["PAGE", "Exhibit", "check", "report"]

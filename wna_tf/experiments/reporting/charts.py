@@ -2,20 +2,28 @@
 
 import collections
 import dataclasses
+import math
 import pathlib
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from wna_tf import files
-from wna_tf.experiments.reporting import fields
+from wna_tf.experiments.reporting import fields, scales
 from wna_tf.experiments.reporting.measures import Measure
 
+# Series of a metric.
+TRAIN, VALIDATION = "train", "validation"
 # Series of a diagnostic, and what is drawn beside it, by the ending of its column.
 MEASURED = "measured"
 BESIDE = {"shuffled": "shuffled", "frozen": "frozen blocks", "initial": "at initialization"}
 # Lines in a panel: of points, which have markers, and of curves. Panels in a figure.
 MOST_LINES, MOST_CURVES, MOST_PANELS = 12, 8, 24
+# Horizontal axes of curves: epochs, and learning rate times epochs.
+EPOCH, TIME = "epoch", "time"
+CURVES = (EPOCH, TIME)
+# A panel is left out whose lines go over less than this part of the vertical axis.
+_CONSTANT = 0.01
 
 
 class Record(NamedTuple):
@@ -40,14 +48,14 @@ class Cell:
 
     Attributes:
         mean: Its mean; nan if every run diverged.
-        deviation: Its standard deviation over seeds; for one seed its standard error.
+        error: The standard error of the mean over seeds; that of the measurement for one seed.
         count: Number of seeds that did not diverge.
         diverged: Number of seeds that did.
         chance: What a guess measures.
     """
 
     mean: float
-    deviation: float
+    error: float
     count: int
     diverged: int
     chance: float | None
@@ -66,6 +74,8 @@ class Chart:
         measure: What makes the vertical axis.
         cells: Its points by their values of `panel`, `line` and `x`, in order.
         note: What is to be said under it.
+        held: What is the same at all points, for its caption.
+        hidden: Panels that are in the table alone.
     """
 
     name: str
@@ -76,6 +86,8 @@ class Chart:
     measure: Measure
     cells: dict[tuple, Cell]
     note: str = ""
+    held: str = ""
+    hidden: tuple[tuple, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -92,6 +104,16 @@ class Chart:
         """The values on the horizontal axis, in order."""
         return fields.ordered(point[-1] for point in self.cells)
 
+    @property
+    def scale(self) -> scales.Scale:
+        """The scale of the vertical axis."""
+        return scales.of(self.measure, (cell.mean for cell in self.cells.values() if cell.count))
+
+    @property
+    def panels(self) -> list[tuple]:
+        """The panels that are drawn, in order."""
+        return [panel for panel in self.values(*self.panel) if panel not in self.hidden]
+
 
 class Exhibit(NamedTuple):
     """A table and a figure, and their files.
@@ -100,7 +122,8 @@ class Exhibit(NamedTuple):
         title: What they show.
         rows: Rows of the table, the first of them the head.
         table: The same, in Markdown.
-        figure: Path of the figure (PNG); beside it are .svg, .md and .csv of the same name.
+        figure: Path of the figure (PNG); beside it are .svg, .pdf, .md, .tex and .csv of the same
+            name.
         svg: The figure as SVG.
         note: What is said below the figure, if anything.
     """
@@ -118,26 +141,22 @@ def summarize(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple, Cel
     groups = collections.defaultdict(list)
     for record in records:
         groups[tuple(record.keys[key] for key in keys)].append(record)
-    ranks = [
-        {value: rank for rank, value in enumerate(fields.ordered(column))}
-        for column in zip(*groups, strict=True)
-    ]
-
-    def place(point: tuple) -> list[int]:
-        return [rank[value] for rank, value in zip(ranks, point, strict=True)]
-
-    return {point: _summarize(groups[point]) for point in sorted(groups, key=place)}
+    return {point: _summarize(groups[point]) for point in fields.ordered_rows(groups)}
 
 
 def _summarize(group: Sequence[Record]) -> Cell:
     values = [record.value for record in group if record.value is not None]
     return Cell(
         mean=statistics.fmean(values) if values else float("nan"),
-        deviation=statistics.stdev(values) if len(values) > 1 else group[0].error,
+        error=_standard_error(values) if len(values) > 1 else group[0].error,
         count=len(values),
         diverged=len(group) - len(values),
         chance=group[0].chance,
     )
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def arrange(
@@ -216,7 +235,7 @@ def charts(
         chart
         for value in fields.ordered(record.keys[first] for record in records)
         for chart in charts(
-            f"{name}_{files.name(fields.label(first, value))}",
+            f"{name}_{files.name(fields.slug(first, value))}",
             f"{title}, {fields.label(first, value)}",
             [record for record in records if record.keys[first] == value],
             x,
@@ -226,3 +245,26 @@ def charts(
             line,
         )
     ]
+
+
+def without_constants(chart: Chart) -> Chart:
+    """Returns a chart that leaves out panels whose lines are all constant, and says so.
+
+    A line is constant if it goes over less than 1% of what the vertical axis shows.
+    """
+    values = collections.defaultdict(list)
+    scale = chart.scale
+    for point, cell in chart.cells.items():
+        if cell.count:
+            values[point[:-1]].append(scale.place(chart.measure.factor * cell.mean))
+    everything = [value for line in values.values() for value in line]
+    least = _CONSTANT * (max(everything, default=0) - min(everything, default=0))
+    moving = {
+        line[: len(chart.panel)] for line, some in values.items() if max(some) - min(some) > least
+    }
+    hidden = tuple(panel for panel in chart.values(*chart.panel) if panel not in moving)
+    if not moving or not hidden:
+        return chart
+    told = "; ".join(fields.labels(chart.panel, panel) for panel in hidden)
+    note = f"Not drawn, as all lines are constant there: {told}."
+    return dataclasses.replace(chart, hidden=hidden, note=f"{chart.note} {note}".strip())

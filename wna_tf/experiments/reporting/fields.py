@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from wna_tf import rules
 from wna_tf.experiments import run_directory, settings
 from wna_tf.experiments.config import Config
 
@@ -16,36 +17,73 @@ AXES = {
     "batch_size": "batch size (examples)",
     "epochs": "training (epochs)",
     "epoch": "epoch",
+    "time": "learning rate times epochs",
     "num_tangents": "tangents a step",
     "ridge": "ridge (factor of the last kernel)",
     "ridge_epochs": "ridge (epochs)",
     "validation_size": "validation examples",
     "image_size": "image size (pixels)",
 }
-SEED = "seed"
+_WORDS = {"time": "rate times epochs"}
+RULE, RATE, SEED = "rule", "learning_rate", "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
-_SILENT = {SEED, "data_dir", "diagnostics", "initial_digest"}
+SILENT = {SEED, "data_dir", "diagnostics", "initial_digest"}
 _DEFAULTS = Config().to_dict()
 _SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
 
 def text(value: Any) -> str:
-    """Returns a value of a field as text."""
+    """Returns a value of a field as text, as flags take it."""
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shown(name: str, value: Any) -> str:
+    """Returns a value of a field as it is shown: a rule by its title."""
+    return rules.title(value) if name == RULE else text(value)
 
 
 def axis(name: str) -> str:
     """Returns the label of a field's axis, with its unit."""
-    return AXES.get(name, name.replace("_", " "))
+    return AXES.get(name, plain_name(name))
 
 
 def label(name: str, value: Any) -> str:
-    """Returns a label that tells a field's value: "width 8", "align_ada"."""
-    if isinstance(value, str) and not value[:1].isdigit():
-        return value
-    return f"{name.replace('_', ' ')} {text(value)}"
+    """Returns a label that tells a field's value: "width 8", "Align-ada"."""
+    return shown(name, value) if _is_word(value) else f"{plain_name(name)} {text(value)}"
+
+
+def labels(names: Iterable[str], values: Iterable[Any]) -> str:
+    """Returns what tells the values of fields: "width 8, Align-ada"."""
+    return ", ".join(label(*pair) for pair in zip(names, values, strict=True))
+
+
+def slug(name: str, value: Any) -> str:
+    """Returns what tells a field's value in the name of a file: "width_8", "align_ada"."""
+    return value if _is_word(value) else f"{name}_{text(value)}"
+
+
+def plain_name(name: str) -> str:
+    """Returns a field's name in words."""
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def are_words(values: Iterable[Any]) -> bool:
+    """Returns whether all values tell by themselves what they are values of."""
+    return all(map(_is_word, values))
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and not value[:1].isdigit()
+
+
+def rule_place(name: Any) -> tuple[int, str]:
+    """Returns where a rule stands among all: as in the table of rules, others behind these."""
+    names = rules.names()
+    return (names.index(name), "") if name in names else (len(names), str(name))
 
 
 def is_number(value: Any) -> bool:
@@ -57,6 +95,16 @@ def ordered(values: Iterable[Any]) -> list[Any]:
     """Returns the values that differ: numbers by size, others as they come."""
     distinct = list(dict.fromkeys(values))
     return sorted(distinct) if all(map(is_number, distinct)) else distinct
+
+
+def ordered_rows(rows: Iterable[tuple]) -> list[tuple]:
+    """Returns rows of values by their first values, then by the second, as `ordered` does."""
+    rows = list(rows)
+    ranks = [
+        {value: rank for rank, value in enumerate(ordered(column))}
+        for column in zip(*rows, strict=True)
+    ]
+    return sorted(rows, key=lambda row: [rank[x] for rank, x in zip(ranks, row, strict=True)])
 
 
 def select(
@@ -87,13 +135,13 @@ def _has(name: str, value: Any, wanted: Sequence[Any]) -> bool:
     """Returns whether a field has one of the values wanted, or settings with all of one's."""
     if name == _SETTINGS:
         return any(set(some) <= set(value) for some in wanted)
-    return _plain(value) in map(_plain, wanted)
+    return plain(value) in map(plain, wanted)
 
 
 def describe(given: Mapping[str, Sequence[Any]]) -> str:
     """Returns what `select` is given as text: "rule=backprop or readout, width=8"."""
     return ", ".join(
-        f"{name}={' or '.join(text(_plain(value)) for value in values)}"
+        f"{name}={' or '.join(text(plain(value)) for value in values)}"
         for name, values in given.items()
     )
 
@@ -117,12 +165,11 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
         if is_limited and values["data_limit"] is None:
             own = run.result.get("examples", {})  # A run that failed does not say.
             values["data_limit"] = own.get("train", max(sizes, default=None))
-        return {name: _plain(value) for name, value in values.items()}
+        return {name: plain(value) for name, value in values.items()}
 
     def rank(run: run_directory.Run) -> list:
-        # Backpropagation, with which every rule is compared, comes first.
         pairs = [(is_number(value), value) for value in run.config.values()]
-        return [run.config["rule"] != "backprop"] + [
+        return [rule_place(run.config[RULE])] + [
             (number, value if number else 0, str(value)) for number, value in pairs
         ]
 
@@ -136,8 +183,8 @@ def _open_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != _SETTINGS} | own
 
 
-def _plain(value: Any) -> Any:
-    """Returns a value of a field, a list of them as text."""
+def plain(value: Any) -> Any:
+    """Returns a value of a field as one that can be compared, a list of them as text."""
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
@@ -164,11 +211,11 @@ def varying(configs: Sequence[Mapping[str, Any]]) -> Varying:
     values = {name: [config[name] for config in configs] for name in configs[0]}
     counts = {name: len(set(column)) for name, column in values.items()}
     numeric = {name for name, column in values.items() if all(map(is_number, column))}
-    differ = [name for name in values if counts[name] > 1 and name not in {"rule", *_SILENT}]
+    differ = [name for name in values if counts[name] > 1 and name not in {RULE, *SILENT}]
     # A field that follows another one comes after it: those with the most values are first.
     words = [name for name in differ if name not in numeric]
     words.sort(key=counts.__getitem__, reverse=True)
-    names, followers = ["rule"], {}
+    names, followers = [RULE], {}
     for name in [*words, *(name for name in differ if name in numeric)]:
         leader = next(
             (x for x in names if len(set(zip(values[x], values[name], strict=True))) == counts[x]),

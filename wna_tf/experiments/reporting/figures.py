@@ -1,6 +1,5 @@
 """Figures of charts."""
 
-import itertools
 import math
 import pathlib
 import textwrap
@@ -10,69 +9,99 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from wna_tf.experiments.reporting import fields
-from wna_tf.experiments.reporting.charts import BESIDE, MEASURED, Chart
+from wna_tf.experiments.reporting import fields, places, scales, styles
+from wna_tf.experiments.reporting.charts import CURVES, TRAIN, VALIDATION, Cell, Chart
+from wna_tf.experiments.reporting.styles import CHANCE, GREY, Look
 
-# Lines differ by marker and dashes too, so that they do in grey. Colours are Okabe and Ito's.
-MARKERS = "os^Dv<>pPX*h"
-DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f00")
-GREY = "#8c8c8c"
-BESIDE_DASHES = dict(zip(BESIDE.values(), ("--", "-.", ":"), strict=True))
-CHANCE = "chance"
-# The same chart gives the same bytes: no dates, no versions, no random names.
-SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "wna_tf",
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "font.size": 9,
+# The same chart gives the same bytes: no dates, no versions.
+METADATA = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+# In figures of fewer inches the legend is below, and small.
+_NARROW, _SMALL = 6.0, 0.83
 
 
-def draw(chart: Chart, path: pathlib.Path) -> None:
+def draw(chart: Chart, path: pathlib.Path, look: Look) -> None:
     """Draws a chart: its panels side by side, a line for each combination of its line keys.
 
-    Lines of a control or a baseline are grey. Deviations are bands around curves over epochs, and
-    bars elsewhere; a level of chance is a thin line. A note stands under the axis.
+    Lines of a control or a baseline are grey. Standard errors are bands around curves, and bars
+    elsewhere, those of neighbouring lines set apart; a level of chance is a thin line, a cross on
+    the axis a point at which all runs diverged. A note stands under the axis.
 
     Args:
         chart: The chart.
-        path: Files to write, without their endings .png and .svg.
+        path: Files to write, without their endings.
+        look: How the figures of the report look.
     """
-    panels = chart.values(*chart.panel)
-    columns = _columns(panels)
+    panels = chart.panels
+    columns = _columns(panels, styles.most_columns(look.style))
     rows = math.ceil(len(panels) / columns)
-    size = (7.0, 4.2) if len(panels) == 1 else (3.1 * columns + 1.8, 2.5 * rows + 0.8)
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=size, layout="constrained")
+    with matplotlib.rc_context(look.settings()):
+        figure = Figure(figsize=styles.size(look.style, rows, columns), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, panel in itertools.zip_longest(grid.flat, panels):
-            if panel is None:
-                axes.remove()
-                continue
-            _draw_panel(axes, chart, panel)
-            axes.set_title(_label(chart.panel, panel), fontsize="medium")
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _draw_panel(axes, chart, panel, look)
+            title = textwrap.fill(
+                fields.labels(chart.panel, panel), _letters(figure.get_figwidth() / columns)
+            )
+            axes.set_title(title, fontsize="small" if _is_narrow(figure) else "medium")
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.tick_params(labelbottom=True)
-        _scale(figure.axes, chart)
-        note = textwrap.fill(chart.note, int(14 * size[0]))
-        axis = fields.axis(chart.x)
-        figure.supxlabel(f"{axis}\n\n{note}" if note else axis, fontsize="medium")
-        figure.supylabel(chart.measure.label, fontsize="medium")
-        figure.suptitle(textwrap.fill(chart.title, int(10 * size[0])), fontsize="large")
+        scales.set_axis(figure.axes[0], chart.scale)
+        places.set_axis(figure.axes, chart, figure.get_figwidth())
+        title, note = (chart.title, chart.note) if look.style.figure_title else ("", "")
+        label(figure, chart.x, chart.measure.label, title, note)
         draw_legend(figure)
         save(figure, path)
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure, whose layout is found once, for both files.
+def label(figure: Figure, x: str, y: str, title: str = "", note: str = "") -> None:
+    """Writes the labels of a figure's axes, its title, and a note under the axes.
+
+    There is no room for a note in a narrow figure, whose panels have short labels.
 
     Args:
         figure: The figure.
-        path: Files to write, without their endings .png and .svg.
+        x: Key of the horizontal axes.
+        y: Label of the vertical axes.
+        title: The title.
+        note: The note.
+    """
+    # Above a legend half of the height is left.
+    y = textwrap.fill(y, _letters(figure.get_figheight() * (0.5 if _is_narrow(figure) else 0.8)))
+    axis = fields.axis(x)
+    if note and not _is_narrow(figure):
+        axis += f"\n\n{textwrap.fill(note, _letters(figure.get_figwidth()))}"
+    if len(figure.axes) == 1:
+        figure.axes[0].set(xlabel=axis, ylabel=y)
+    else:
+        figure.supylabel(y, fontsize="medium")
+        if _is_narrow(figure):
+            for axes in figure.axes:
+                if axes.xaxis.get_tick_params()["labelbottom"]:
+                    axes.set_xlabel(fields.plain_name(x))
+        else:
+            figure.supxlabel(axis, fontsize="medium")
+    if title:
+        figure.suptitle(
+            textwrap.fill(title, _letters(0.8 * figure.get_figwidth())), fontsize="large"
+        )
+
+
+def save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a figure, whose layout is found once, for all files.
+
+    Args:
+        figure: The figure.
+        path: Files to write, without their endings .png, .svg and .pdf.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -81,121 +110,130 @@ def save(figure: Figure, path: pathlib.Path) -> None:
         figure.savefig(name, dpi=150, metadata=metadata)
 
 
-def _columns(panels: Sequence[tuple]) -> int:
-    """Returns the number of columns of panels: at most 4, the last key's values in one row."""
+def draw_legend(figure: Figure) -> None:
+    """Draws one legend for all panels, each label once: beside them, below in narrow figures."""
+    handles: dict[str, Any] = {
+        label: handle[0] if isinstance(handle, ErrorbarContainer) else handle
+        for axes in figure.axes
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    handles |= {label: handles.pop(label) for label in styles.LAST if label in handles}
+    if not handles:
+        return
+    named = {textwrap.fill(label, 26): handle for label, handle in handles.items()}
+    lines = [line for label in named for line in label.split("\n")]
+    style: dict[str, Any] = {"loc": "outside right center", "handlelength": 2.6}
+    points = matplotlib.rcParams["font.size"]
+    if _is_narrow(figure):
+        points *= _SMALL
+        style = {"loc": "outside lower center", "handlelength": 2.2, "fontsize": points}
+        style |= {"columnspacing": 1.0, "handletextpad": 0.5, "labelspacing": 0.3}
+        entry = 0.54 * max(map(len, lines)) + 3.7  # In letters' heights.
+        style["ncols"] = max(1, min(len(named), int(72 * figure.get_figwidth() / points / entry)))
+    else:
+        style["ncols"] = math.ceil(1.5 * len(lines) * points / (72 * figure.get_figheight()))
+    figure.legend(named.values(), named, frameon=False, **style)
+
+
+def _is_narrow(figure: Figure) -> bool:
+    return figure.get_figwidth() < _NARROW
+
+
+def _letters(inches: float) -> int:
+    """Returns how many letters fit into a line."""
+    return max(12, int(inches * 72 / (0.56 * matplotlib.rcParams["font.size"])))
+
+
+def _columns(panels: Sequence[tuple], most: int) -> int:
+    """Returns the number of columns of panels: the last key's values are in one row."""
     last = len({panel[-1:] for panel in panels})
-    if last > 4 or len(panels) == last:
-        return min(len(panels), 3 if len(panels) in (5, 6, 9) else 4)
-    return last * (4 // last)
+    if last > most or len(panels) == last:
+        return min(len(panels), 3 if len(panels) in (5, 6, 9) else most, most)
+    return last * (most // last)
 
 
-def _label(keys: Sequence[str], values: Sequence[Any]) -> str:
-    return ", ".join(fields.label(*pair) for pair in zip(keys, values, strict=True))
-
-
-def _draw_panel(axes: Axes, chart: Chart, panel: tuple) -> None:
-    place, names = _places(chart), _are_names(chart.ticks)
-    lines = chart.values(*chart.line)
-    # A control looks as what it is the control of does, but grey.
-    aside = {MEASURED, *BESIDE_DASHES}
-    stems = [tuple(part for part in line if part not in aside) for line in lines]
-    kinds = list(dict.fromkeys(stems))
-    for line, stem in zip(lines, stems, strict=True):
-        cells = [
-            (place[x], cell)
-            for x in chart.ticks
-            if (cell := chart.cells.get((*panel, *line, x))) and cell.count
-        ]
-        index = kinds.index(stem)
-        style: dict[str, Any] = {
-            "color": COLOURS[index % len(COLOURS)],
-            "linestyle": DASHES[index % len(DASHES)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "markersize": 6 if names else 4,
-            "linewidth": 1.3,
-            "label": _label(chart.line[: len(stem)], stem) or MEASURED,
-        }
-        for series in BESIDE_DASHES.keys() & set(line):
-            dashes = BESIDE_DASHES[series]
-            style |= {"color": GREY, "linestyle": dashes, "linewidth": 1, "label": series}
-        if names:  # Lines stand side by side at each name.
-            style["linestyle"] = "none"
-            cells = [(x + 0.5 * ((index + 0.5) / len(kinds) - 0.5), cell) for x, cell in cells]
-        x = [x for x, _ in cells]
-        mean = chart.measure.factor * np.array([cell.mean for _, cell in cells])
-        deviation = chart.measure.factor * np.array([cell.deviation for _, cell in cells])
-        if chart.x == "epoch":
-            step = max(1, len(chart.ticks) // 8)
-            axes.plot(x, mean, markevery=(index % step, step), **style)
-            if deviation.any():
-                low, high = mean - deviation, mean + deviation
-                axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-        else:
-            bars = deviation if deviation.any() else None
-            axes.errorbar(x, mean, bars, capsize=2.5, elinewidth=0.8, **style)
+def _draw_panel(axes: Axes, chart: Chart, panel: tuple, look: Look) -> None:
+    lines = look.of_lines(chart)
+    if chart.x in CURVES:
+        for line, style in lines.items():
+            _draw_curve(axes, chart, panel, line, style, list(lines).index(line))
+        _tell_pair(axes, chart)
+    else:
+        _draw_points(axes, chart, panel, lines, look)
     inside = [cell for point, cell in chart.cells.items() if point[: len(panel)] == panel]
     for level in dict.fromkeys(cell.chance for cell in inside if cell.chance is not None):
         height = chart.measure.factor * level
         axes.axhline(height, color=GREY, linewidth=1, linestyle=(0, (1, 1)), label=CHANCE)
 
 
-def draw_legend(figure: Figure) -> None:
-    """Draws one legend beside all panels, each label once."""
-    handles = {
-        label: handle
-        for axes in figure.axes
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    last = {label: handles.pop(label) for label in (*BESIDE_DASHES, CHANCE) if label in handles}
-    if handles := handles | last:
-        columns = math.ceil(len(handles) / (4 * figure.get_figheight()))
-        figure.legend(
-            handles.values(), handles, loc="outside right center", frameon=False, ncols=columns
-        )
-
-
-def _are_names(ticks: Sequence[Any]) -> bool:
-    return not all(map(fields.is_number, ticks))
-
-
-def _is_wide(ticks: Sequence[float]) -> bool:
-    positive = [x for x in ticks if x > 0]
-    return bool(positive) and max(positive) > 4 * min(positive) and min(ticks) >= 0
-
-
-def _places(chart: Chart) -> dict[Any, float]:
-    """Returns where the ticks stand: names, and numbers that go from 0 to far, evenly."""
-    ticks = chart.ticks
-    if chart.x != "epoch" and (_are_names(ticks) or (_is_wide(ticks) and 0 in ticks)):
-        return {x: place for place, x in enumerate(ticks)}
-    return {x: x for x in ticks}
-
-
-def _scale(panels: Sequence[Axes], chart: Chart) -> None:
-    """Sets the scales and ticks of all axes, which share them."""
-    means = [cell.mean for cell in chart.cells.values() if cell.count]
-    if chart.measure.scale == "log" and any(means):
-        if min(means) > 0:
-            panels[0].set_yscale("log")
-        else:
-            decade = round(math.log10(max(map(abs, means))))  # A tick: others would overlap it.
-            panels[0].set_yscale("symlog", linthresh=10.0 ** (decade - 5))
-    if chart.x == "epoch":
-        panels[0].locator_params(axis="x", integer=True)
+def _draw_curve(
+    axes: Axes, chart: Chart, panel: tuple, line: tuple, style: dict[str, Any], index: int
+) -> None:
+    """Draws a line without gaps, a few markers on it, and a band of standard errors."""
+    cells = [
+        (x, chart.cells[*panel, *line, x]) for x in chart.ticks if (*panel, *line, x) in chart.cells
+    ]
+    cells = [(x, cell) for x, cell in cells if cell.count]
+    if not cells:
         return
-    place = _places(chart)
-    first, last = min(place.values()), max(place.values())
-    if first > 0 and list(place) == list(place.values()) and _is_wide(chart.ticks):
-        panels[0].set_xscale("log")
-        margin = (last / first) ** 0.06
-        panels[0].set_xlim(first / margin, last * margin)
-    else:
-        margin = 0.5 if _are_names(chart.ticks) else 0.06 * (last - first) or 0.5
-        panels[0].set_xlim(first - margin, last + margin)
-    texts = [fields.text(x) for x in chart.ticks]
-    room = 26 if len(panels) > 1 else 60
-    for axes in panels:
-        axes.set_xticks(list(place.values()), texts)
-        axes.xaxis.minorticks_off()
-        if sum(map(len, texts)) + 2 * len(texts) > room:
-            axes.tick_params(axis="x", rotation=45)
+    x = [x for x, _ in cells]
+    mean, error = _values(chart, [cell for _, cell in cells])
+    step = max(1, len(cells) // 8)
+    axes.plot(x, mean, markevery=(index % step, step), **style)
+    if error.any():
+        axes.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.15, lw=0)
+
+
+def _draw_points(
+    axes: Axes, chart: Chart, panel: tuple, lines: dict[tuple, dict[str, Any]], look: Look
+) -> None:
+    """Draws points with bars, joined where the axis has numbers; rules on it each as they look."""
+    names = places.are_names(chart.ticks)
+    is_apart = names or any(cell.error for cell in chart.cells.values())
+    on_axis = places.dodged(chart, len(lines))
+    for place, (line, style) in zip(on_axis, lines.items(), strict=True):
+        place = place if is_apart else places.ticks(chart)
+        cells = {x: chart.cells.get((*panel, *line, x)) for x in chart.ticks}
+        known = {x: cell for x, cell in cells.items() if cell is not None}
+        groups = [(style, known)]
+        if names:
+            style = style | {"linestyle": "none", "markersize": 6}
+            groups = [(style, known)]
+        if chart.x == fields.RULE and len(lines) == 1:
+            own = {"linestyle": "none", "label": "_"}
+            groups = [(style | look.of_rule(x) | own, {x: cell}) for x, cell in known.items()]
+        for of_group, group in groups:
+            _draw_bars(axes, chart, place, group, of_group)
+
+
+def _draw_bars(
+    axes: Axes,
+    chart: Chart,
+    place: dict[Any, float],
+    cells: dict[Any, Cell],
+    style: dict[str, Any],
+) -> None:
+    there = {x: cell for x, cell in cells.items() if cell.count}
+    if there:
+        mean, error = _values(chart, list(there.values()))
+        bars = error if error.any() else None
+        axes.errorbar(
+            [place[x] for x in there], mean, bars, capsize=2, elinewidth=0.9, capthick=0.9, **style
+        )
+    if gone := [place[x] for x, cell in cells.items() if not cell.count]:
+        cross = {"color": style["color"], "marker": "x", "linestyle": "none", "clip_on": False}
+        axes.plot(gone, [0] * len(gone), transform=axes.get_xaxis_transform(), **cross)
+
+
+def _values(chart: Chart, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns means and standard errors, in the unit of the measure."""
+    mean = np.array([cell.mean for cell in cells])
+    return chart.measure.factor * mean, chart.measure.factor * np.array([c.error for c in cells])
+
+
+def _tell_pair(axes: Axes, chart: Chart) -> None:
+    """Adds to a legend how lines of training and of validation differ, if these are several."""
+    parts = {part for line in chart.values(*chart.line) for part in line}
+    if {TRAIN, VALIDATION} <= parts and len(chart.line) > 1:
+        axes.add_line(Line2D([], [], color=GREY, linestyle="-", label=VALIDATION))
+        axes.add_line(Line2D([], [], color=GREY, linestyle="--", label=TRAIN))

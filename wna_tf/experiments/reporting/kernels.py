@@ -16,17 +16,17 @@ from matplotlib.lines import Line2D
 from wna_tf import files
 from wna_tf.experiments import kernel_files, run_directory
 from wna_tf.experiments.kernel_files import Summary
-from wna_tf.experiments.reporting import fields, figures, tables
+from wna_tf.experiments.reporting import fields, figures, styles, tables
 from wna_tf.experiments.reporting.charts import MOST_CURVES, Cell, Record, summarize
 from wna_tf.experiments.reporting.measures import Measure
 
 NAME = "kernels"
 TITLE = "Kernels: tangent kernels at the initial weights, and the training that they predict"
 _MEASURES = {
-    "alignment": Measure("alignment with the targets", form=".3f"),
-    "effective_rank": Measure("effective rank", form=".1f"),
-    "regression_test_accuracy": Measure("kernel regression's test accuracy (%)", 100, ".1f"),
-    "trained_test_accuracy": Measure("trained test accuracy (%)", 100, ".1f"),
+    "alignment": Measure("alignment with the targets"),
+    "effective_rank": Measure("effective rank"),
+    "regression_test_accuracy": Measure("kernel regression's test accuracy (%)", 100),
+    "trained_test_accuracy": Measure("trained test accuracy (%)", 100),
     "regression_test_loss": Measure("kernel regression's test error"),
     "trained_test_loss": Measure("trained test error"),
 }
@@ -50,13 +50,16 @@ def read(runs: Sequence[run_directory.Run]) -> list[Known]:
     return [Known(run, summary) for run, summary in found if summary is not None]
 
 
-def write(known: Sequence[Known], names: Sequence[str], folder: pathlib.Path) -> list[list[str]]:
-    """Writes the numbers (.csv) and the figure (.png, .svg), and returns the rows of the table.
+def write(
+    known: Sequence[Known], names: Sequence[str], folder: pathlib.Path, look: styles.Look
+) -> tables.Table:
+    """Writes the numbers (.csv) and the figure (.png, .svg, .pdf), and returns the table.
 
     Args:
         known: Runs with a kernel.
         names: The fields that vary, which tell rows and lines apart; the others are seeds.
         folder: Where the files are written.
+        look: How the figures of the report look.
     """
     measured = [
         name for name in _MEASURES if any(one.summary.record.get(name) is not None for one in known)
@@ -67,28 +70,28 @@ def write(known: Sequence[Known], names: Sequence[str], folder: pathlib.Path) ->
         groups[tuple(one.run.config[name] for name in names)].append(one)
     files.write_csv(
         folder / f"{NAME}.csv",
-        [*names, "measure", "mean", "deviation", "count"],
+        [*names, "measure", "mean", "standard_error", "count"],
         (
-            [*group, name, cell.mean if cell.count else "", cell.deviation, cell.count]
+            [*group, name, cell.mean if cell.count else "", cell.error, cell.count]
             for group in groups
             for name in measured
             for cell in [cells[name][group]]
         ),
     )
-    _draw(groups, names, folder / NAME)
-    head = [*(name.replace("_", " ") for name in names), "runs", "examples"]
-    return [
-        [*head, *(_MEASURES[name].label for name in measured)],
-        *(
+    _draw(groups, names, folder / NAME, look)
+    rows: list[tables.Row] = [
+        (
+            tuple(map(fields.shown, names, group)),
             [
-                *map(fields.text, group),
                 str(len(some)),
                 _examples(some),
-                *(tables.entry(_MEASURES[name], cells[name][group]) for name in measured),
-            ]
-            for group, some in groups.items()
-        ),
+                *(tables.Entry(_MEASURES[name], cells[name][group]) for name in measured),
+            ],
+        )
+        for group, some in groups.items()
     ]
+    heads = ("runs", "examples", *(_MEASURES[name].label for name in measured))
+    return tables.Table(tuple(map(fields.plain_name, names)), heads, "", rows)
 
 
 def _summarize(known: Sequence[Known], names: Sequence[str], name: str) -> dict[tuple, Cell]:
@@ -106,24 +109,25 @@ def _examples(some: Sequence[Known]) -> str:
 
 
 def _draw(
-    groups: Mapping[tuple, Sequence[Known]], names: Sequence[str], path: pathlib.Path
+    groups: Mapping[tuple, Sequence[Known]],
+    names: Sequence[str],
+    path: pathlib.Path,
+    look: styles.Look,
 ) -> None:
     """Draws the spectra, and the predicted beside the trained loss if there are predictions."""
     differ = [i for i, column in enumerate(zip(*groups, strict=True)) if len(set(column)) > 1]
     shown = list(groups.items())[:MOST_CURVES]
     title = TITLE if len(shown) == len(groups) else f"{TITLE} (first {len(shown)} of {len(groups)})"
     is_predicted = any(one.summary.prediction for _, some in shown for one in some)
-    with matplotlib.rc_context(figures.SETTINGS):
-        figure = Figure(figsize=(10.0, 4.2) if is_predicted else (7.0, 4.2), layout="constrained")
+    with matplotlib.rc_context(look.settings()):
+        width, height = look.style.figure_size or (10.0 if is_predicted else 7.0, 4.2)
+        figure = Figure(figsize=(width, height), layout="constrained")
         spectra, *others = figure.subplots(1, 1 + is_predicted, squeeze=False)[0]
-        for index, (group, some) in enumerate(shown):
-            label = ", ".join(fields.label(names[i], group[i]) for i in differ or [0])
-            style = {
-                "color": figures.COLOURS[index % len(figures.COLOURS)],
-                "marker": figures.MARKERS[index % len(figures.MARKERS)],
-                "markersize": 4,
-                "linewidth": 1.3,
-            }
+        keys = [names[i] for i in differ or [0]]
+        lines = [tuple(group[i] for i in differ or [0]) for group, _ in shown]
+        for line, (_, some) in zip(lines, shown, strict=True):
+            style = look.of_line(keys, line, lines) | {"linestyle": "-"}
+            label = fields.labels(keys, line)
             _draw_spectrum(spectra, some, style | {"label": label})
             for axes in others:
                 _draw_curves(axes, some, style | {"label": label})
@@ -133,8 +137,9 @@ def _draw(
             axes.set(yscale="log", xlabel="epoch", ylabel="train loss")
             axes.set_title("trained, and predicted (dashed)", fontsize="medium")
             axes.locator_params(axis="x", integer=True)
-            axes.add_line(Line2D([], [], color=figures.GREY, linestyle="--", label="predicted"))
-        figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="large")
+            axes.add_line(Line2D([], [], color=styles.GREY, linestyle="--", label=styles.PREDICTED))
+        if look.style.figure_title:
+            figure.suptitle(textwrap.fill(title, int(10 * figure.get_figwidth())), fontsize="large")
         figures.draw_legend(figure)
         figures.save(figure, path)
 

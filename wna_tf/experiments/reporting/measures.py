@@ -1,5 +1,6 @@
 """What runs measure: labels with units, what a guess scores, and whether a run diverged."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from wna_tf.experiments import run_directory
@@ -11,17 +12,17 @@ class Measure(NamedTuple):
     Attributes:
         label: Its label, with its unit.
         factor: Its unit, in those of the runs' files.
-        form: How a number is written in a table.
         scale: Scale of its axis; "log" shows exponential decay as a straight line, and is linear
             near 0 where there are values on both sides of it.
         reference: The column of the norm that an angle is to; without one where it is too small.
+        in_time: Whether it is drawn over learning rate times epochs, not over epochs.
     """
 
     label: str
     factor: float = 1
-    form: str = ".4g"
     scale: str = "linear"
     reference: str = ""
+    in_time: bool = False
 
 
 # A run's main result is the first of these that it has. Each with its metric and its examples.
@@ -29,6 +30,11 @@ MAIN = {
     "validation_accuracy": ("accuracy", "validation"),
     "best_validation_loss": ("loss", "validation"),
     "train_loss": ("loss", "train"),
+}
+# Results that are of other epochs than the last, or to be told from such.
+_RESULTS = {
+    "best_validation_loss": "best validation loss (of all epochs)",
+    "test_loss": "test loss (last epoch)",
 }
 _DIAGNOSTICS = {
     "alignment_score": Measure("alignment score (cosine)"),
@@ -41,7 +47,7 @@ _DIAGNOSTICS = {
     "network_gradient_norm": Measure("norm of all gradients (of the initial one)", scale="log"),
     "kernel_change": Measure("change of the tangent kernel (of the initial one)"),
     "label_alignment": Measure("label alignment of the tangent kernel (cosine)"),
-    "conservation": Measure("drift of the conserved quantity", scale="log"),
+    "conservation": Measure("drift of the conserved quantity", scale="log", in_time=True),
 }
 
 
@@ -50,11 +56,31 @@ def main(run: run_directory.Run) -> str:
     return next((name for name in MAIN if name in run.result), "train_loss")
 
 
+def results(runs: Sequence[run_directory.Run]) -> list[str]:
+    """Returns the names of the main result of runs, and of what it is on test examples."""
+    name = main(runs[0])
+    test = f"test_{MAIN[name][0]}"
+    return [name, test] if any(test in run.result for run in runs) else [name]
+
+
+def origin(name: str) -> tuple[str, str]:
+    """Returns the metric of a result of `results`, and the examples that it is of."""
+    split, _, metric = name.partition("_")
+    return (metric, split) if split == "test" else MAIN[name]
+
+
+def are_tests_validation(runs: Sequence[run_directory.Run]) -> bool:
+    """Returns whether test examples are those for validation, as far as losses tell."""
+    pairs = [(run.result.get("validation_loss"), run.result.get("test_loss")) for run in runs]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return bool(known) and all(abs(a - b) <= 1e-5 * abs(b) for a, b in known)
+
+
 def measure(name: str) -> Measure:
     """Returns how a result, a metric or a diagnostic is shown."""
-    text = name.replace("_", " ")
+    text = _RESULTS.get(name, name.replace("_", " "))
     if name.endswith("accuracy"):
-        return Measure(f"{text} (%)", factor=100, form=".1f")
+        return Measure(f"{text} (%)", factor=100)
     if name.endswith("loss"):
         return Measure(text, scale="log")
     return _DIAGNOSTICS.get(name, Measure(text))
@@ -69,6 +95,11 @@ def chance(run: run_directory.Run, metric: str, series: str) -> float | None:
 def has_failed(run: run_directory.Run) -> bool:
     """Returns whether all that a run has for a result is why it failed."""
     return run.result.keys() == {"error"}
+
+
+def is_finished(run: run_directory.Run) -> bool:
+    """Returns whether a run has a result, and has not diverged."""
+    return status(run) == "finished"
 
 
 def status(run: run_directory.Run) -> str:

@@ -7,8 +7,9 @@ import pathlib
 from collections.abc import Sequence
 
 from wna_tf.experiments import run_directory
-from wna_tf.experiments.reporting import fields, measures, tables
+from wna_tf.experiments.reporting import fields, held, measures, tables
 from wna_tf.experiments.reporting.charts import Exhibit
+from wna_tf.experiments.reporting.rounding import rounded
 
 PAGE = "report.html"
 _STYLE = """
@@ -34,6 +35,11 @@ _HEAD = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Report of """
+_NUMBERS = """<p>Numbers are means over seeds; ±, bars and bands are standard errors of the mean,
+for one seed that of the measurement, where it is known. Numbers are rounded to two digits of their
+error, without one to three. Runs that diverged are counted, and left out of means. Results on
+validation and test examples are those after the last epoch, unless they are said to be the best.
+</p>"""
 _MANY_ROWS = 40
 _OUTCOMES = (
     "train_accuracy",
@@ -72,9 +78,8 @@ def render(
         [
             f"{_HEAD}{len(runs)} runs</title>\n<style>{_STYLE}</style>\n</head>\n<body>",
             f"<h1>Report of {len(runs)} runs</h1>\n<p>{summary}</p>",
-            "<p>Numbers are means over seeds, ± and bars and bands their standard deviation; for "
-            "one seed ± is a standard error, where one is known. Runs that diverged are "
-            "counted, and left out of means.</p>",
+            f"<p>{html.escape(held.describe(runs))} {_seeds(runs)}</p>",
+            _NUMBERS,
             *map(_section, exhibits),
             "<h2>Runs</h2>",
             _table(_run_rows(runs, varying)),
@@ -96,7 +101,7 @@ def is_page(path: pathlib.Path) -> bool:
 def _section(exhibit: Exhibit) -> str:
     image = base64.b64encode(exhibit.svg).decode()
     title = html.escape(exhibit.title, quote=True)
-    files = f"{exhibit.figure.parent.name}/{exhibit.figure.stem}.png, .svg, .csv, .md"
+    files = f"{exhibit.figure.parent.name}/{exhibit.figure.stem}.png, .svg, .pdf, .csv, .md, .tex"
     caption = f"{exhibit.note} {files}".strip()
     return (
         f"<section>\n<h2>{title}</h2>\n<figure>"
@@ -115,6 +120,11 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def _seeds(runs: Sequence[run_directory.Run]) -> str:
+    seeds = fields.ordered(run.config[fields.SEED] for run in runs)
+    return f"Seeds: {', '.join(map(fields.text, seeds))}."
+
+
 def _run_rows(runs: Sequence[run_directory.Run], varying: fields.Varying) -> list[list[str]]:
     names = [*varying.names, *varying.followers, fields.SEED]
     outcomes = [name for name in _OUTCOMES if any(name in run.result for run in runs)]
@@ -122,11 +132,11 @@ def _run_rows(runs: Sequence[run_directory.Run], varying: fields.Varying) -> lis
     def number(run: run_directory.Run, name: str) -> str:
         value = run.result.get(name)
         shown = measures.measure(name)
-        return "-" if value is None else f"{shown.factor * value:{shown.form}}"
+        return "-" if value is None else rounded(shown.factor * value).text
 
     rows = [
         [
-            *(fields.text(run.config[name]) for name in names),
+            *(fields.shown(name, run.config[name]) for name in names),
             *(number(run, name) for name in outcomes),
             measures.status(run),
             run.directory.name,
@@ -134,7 +144,7 @@ def _run_rows(runs: Sequence[run_directory.Run], varying: fields.Varying) -> lis
         for run in runs
     ]
     heads = [*names, *(measures.measure(name).label for name in outcomes), "status", "directory"]
-    return [[head.replace("_", " ") for head in heads], *rows]
+    return [list(map(fields.plain_name, heads)), *rows]
 
 
 def _shared_rows(runs: Sequence[run_directory.Run]) -> list[list[str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from wna_tf import files, progress
 from wna_tf.experiments import run_directory
+from wna_tf.experiments.config import FigureStyle
 from wna_tf.experiments.reporting import (
     exhibits,
     fields,
@@ -14,18 +15,22 @@ from wna_tf.experiments.reporting import (
     kernels,
     measures,
     page,
+    styles,
     tables,
 )
 from wna_tf.experiments.reporting.charts import Chart, Exhibit
 
 FOLDER = "report"
-_FORMS = (".csv", ".md", ".png", ".svg")
+_TABLES, _FIGURES = {".csv", ".md"}, {".png", ".svg"}
+_PRINT = {".tex", ".pdf"}  # Which earlier reports did not have.
+_STYLE = FigureStyle()
 
 
 def report(
     runs: Sequence[run_directory.Run],
     directory: pathlib.Path,
     given: Mapping[str, Sequence[Any]] | None = None,
+    style: FigureStyle = _STYLE,
 ) -> list[Exhibit]:
     """Makes tables and figures of what varies between runs, and a page of them all.
 
@@ -34,17 +39,18 @@ def report(
     Args:
         runs: Finished runs.
         directory: Where `report.html` and the folder `report/` are written: for each exhibit
-            a table (.md), its numbers (.csv) and a figure (.png, .svg). Runs in it that failed
-            are listed on the page.
+            a table (.md, .tex), its numbers (.csv) and a figure (.png, .svg, .pdf). Runs in it
+            that failed are listed on the page.
         given: Values by field of a configuration: of all these runs, those that have one of them
             in every such field are shown, and the page says so.
+        style: How figures look.
 
     Returns:
         The exhibits; the first shows the main result.
 
     Raises:
-        ValueError: If no finished run is left, a field is unknown, or something else is in the
-            place of the report.
+        ValueError: If no finished run is left, a field is unknown, the font is not there, or
+            something else is in the place of the report.
     """
     given = given or {}
     asked = fields.describe(given)
@@ -52,28 +58,30 @@ def report(
     if not selected:
         received = f"{directory}, with {asked}" if asked else directory
         raise ValueError(f"Expected a finished run to report. Received: {received}")
-    check_own(directory)
+    check(directory, style)
     known = fields.complete([*selected, *fields.select(_failed(directory), given)])
     finished = [run for run in known if not measures.has_failed(run)]
     varying = fields.varying([run.config for run in known])
     charts = list(_charts(finished, varying))
     summaries = kernels.read(finished)
+    look = styles.of_report(style, [run.config[fields.RULE] for run in known])
     with files.replacing(directory / FOLDER) as beside:
         beside.mkdir()
         made = [
-            _write(chart, beside, directory / FOLDER)
+            _write(chart, look, beside, directory / FOLDER)
             for chart in progress.track(charts, "Report", "figures")
         ]
         if summaries:
-            rows = kernels.write(summaries, varying.names, beside)
-            made.append(_exhibit(kernels.TITLE, rows, kernels.NAME, beside, directory / FOLDER))
+            table = kernels.write(summaries, varying.names, beside, look)
+            made.append(_exhibit(kernels.TITLE, table, kernels.NAME, beside, directory / FOLDER))
     with files.replacing(directory / page.PAGE) as beside:
         beside.write_text(page.render(made, known, varying, asked))
     return made
 
 
-def check_own(directory: pathlib.Path) -> None:
-    """Raises a ValueError if something else than a report is in the place of one."""
+def check(directory: pathlib.Path, style: FigureStyle = _STYLE) -> None:
+    """Raises a ValueError if no report could be written, see `report`."""
+    styles.check(style)
     files.check_own(directory / FOLDER, _is_folder, "directory for the report")
     files.check_own(directory / page.PAGE, page.is_page, "file for the report")
 
@@ -93,28 +101,33 @@ def _charts(finished: Sequence[run_directory.Run], varying: fields.Varying) -> I
 def _is_folder(directory: pathlib.Path) -> bool:
     """Returns whether a directory has the files of charts, all of each, and no other."""
     found = {path.name for path in directory.glob("*")}
-    return found == {f"{pathlib.Path(name).stem}{form}" for name in found for form in _FORMS}
+    needed = {f"{pathlib.Path(name).stem}{form}" for name in found for form in _TABLES | _FIGURES}
+    further = {f"{pathlib.Path(name).stem}{form}" for name in found for form in _PRINT}
+    return needed <= found <= needed | further
 
 
-def _write(chart: Chart, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
+def _write(chart: Chart, look: styles.Look, beside: pathlib.Path, folder: pathlib.Path) -> Exhibit:
     """Writes a chart's files beside the folder that they will be in."""
     tables.write_csv(chart, beside / f"{chart.name}.csv")
-    figures.draw(chart, beside / chart.name)
-    return _exhibit(chart.title, tables.grid(chart), chart.name, beside, folder, chart.note)
+    figures.draw(chart, beside / chart.name, look)
+    note = " ".join(filter(None, (chart.held, chart.note)))
+    return _exhibit(chart.title, tables.table(chart), chart.name, beside, folder, note)
 
 
 def _exhibit(
     title: str,
-    rows: list[list[str]],
+    made: tables.Table,
     name: str,
     beside: pathlib.Path,
     folder: pathlib.Path,
     note: str = "",
 ) -> Exhibit:
     """Writes the table of an exhibit whose other files are there."""
+    rows = made.texts()
     table = tables.markdown(rows)
     told = f"\n{note}\n" if note else ""
     (beside / f"{name}.md").write_text(f"{title}\n\n{table}\n{told}")
+    (beside / f"{name}.tex").write_text(tables.latex(made, title, note))
     svg = (beside / f"{name}.svg").read_bytes()
     return Exhibit(title, rows, table, folder / f"{name}.png", svg, note)
 
