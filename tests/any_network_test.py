@@ -9,6 +9,7 @@ from keras import ops
 from keras.src.applications import convnext as convnext_module
 
 from tests.network_cases import Case, check_first_step, check_later_step, check_oracle, rules
+from tests.samples import sample
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 
@@ -274,13 +275,13 @@ def test_the_oracle_begins_with_the_gradient(name):
     check_oracle(CASES[name])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sample(CASES))
 def test_backprop_is_the_gradient_and_the_align_rules_begin_with_it(name):
     check_first_step(CASES[name])
 
 
 @rules
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", sample(CASES))
 def test_rules_do_what_the_oracle_says(name, rule):
     check_later_step(CASES[name], rule)
 

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import wna_tf
 from tests.network_cases import Case, check_first_step
+from tests.samples import sample
 
 RULES = ("backprop", "align_zero", "align_ada", "align_prop", "feedback_alignment")
 SHAPE, CLASSES, BATCH = (32, 32, 3), 5, 16
@@ -51,12 +52,10 @@ ADAM = functools.partial(keras.optimizers.Adam, 1e-4)
 OPTIMIZERS = {"vision_transformer": functools.partial(keras.optimizers.SGD, 1e-4, 0.9)}
 
 
-SLOW = ("VGG16", "DenseNet121", "EfficientNetB0", "ResNet50")  # A minute or more each.
+QUICK = ("vision_transformer",)  # The others take a minute or more each.
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", sample(NETWORKS, QUICK))
 def test_rules_begin_with_backprop_and_lower_the_loss(name):
     network, make_optimizer = NETWORKS[name](), OPTIMIZERS.get(name, ADAM)
     digits = load_digits(n_class=CLASSES)
@@ -85,12 +84,7 @@ def test_rules_begin_with_backprop_and_lower_the_loss(name):
         assert difference < 1e-9 * np.linalg.norm(backprop), rule
 
 
-QUICK = ("MobileNet",)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in EVERY]
-)
+@pytest.mark.parametrize("name", sample(EVERY, ["MobileNet"]))
 def test_every_application_begins_with_the_gradient(name):
     shape = SHAPES.get(name, SHAPE)
     rng = np.random.default_rng(0)

@@ -44,6 +44,7 @@ def test_a_normalized_run_is_that_of_one_device_if_replicas_are_synchronized(mir
     same(training.train(run, tmp_path / "two", MIRRORED), one)
 
 
+@pytest.mark.slow
 def test_a_run_with_diagnostics_is_that_of_one_device_and_goes_on_to_the_same_bits(
     mirrored, tmp_path, monkeypatch
 ):

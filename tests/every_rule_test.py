@@ -8,8 +8,10 @@ import pytest
 from keras import layers
 
 import wna_tf
+from tests.samples import rule_families
 
 every_rule = pytest.mark.parametrize("rule", wna_tf.rules.names())
+every_family = pytest.mark.parametrize("rule", rule_families())
 DIRECT = [name for name in wna_tf.rules.names() if "direct" in wna_tf.rules.get(name).feedback.name]
 EAGER = {"loss": "mse", "run_eagerly": True}
 
@@ -61,7 +63,7 @@ def trained(rule, steps=3):
     return values(learner)
 
 
-@every_rule
+@every_family
 def test_a_scaled_loss_trains_as_one_that_is_not(rule):
     learner = make_learner(rule)
     scaling = keras.optimizers.LossScaleOptimizer(learner.optimizer, initial_scale=1000.0)
@@ -77,7 +79,7 @@ def test_a_scaled_loss_trains_as_one_that_is_not(rule):
     assert_equal(values(learner), trained(rule), 1e-5)
 
 
-@every_rule
+@every_family
 def test_accumulated_updates_are_one_step(rule):
     learner = make_learner(rule, gradient_accumulation_steps=2)
     batch = make_data(6)
@@ -89,7 +91,7 @@ def test_accumulated_updates_are_one_step(rule):
     assert_equal(values(learner), trained(rule), 1e-5)
 
 
-@every_rule
+@every_family
 @pytest.mark.parametrize(
     "names",
     [

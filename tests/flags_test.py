@@ -7,6 +7,7 @@ import pytest
 from absl.testing import flagsaver
 
 from tests.conftest import ROOT, SHARED
+from tests.samples import sample
 from wna_tf import rules
 from wna_tf.experiments import config, run_directory, training
 from wna_tf_command import cli, flagfiles
@@ -129,7 +130,7 @@ def test_full_experiments_have_the_values_of_their_paper(name):
             assert {each.seed for each in configs} == {99}
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", sample(SMALL))
 def test_small_experiments_take_a_step(name, tmp_path):
     first, *_ = read(name)[0]
     data_dir = None

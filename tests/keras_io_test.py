@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import wna_tf
+from tests.samples import sample
 
 RNG = np.random.default_rng(0)
 
@@ -187,7 +188,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sample(NETWORKS))
 @pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 def test_backprop_is_that_of_keras(name):
     updates = []

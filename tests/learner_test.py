@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import wna_tf
+from tests.samples import rule_families
 
 RULES = wna_tf.rules.names()
 
@@ -73,7 +74,7 @@ def test_backprop_trains_exactly_as_keras_does():
         np.testing.assert_allclose(ours[name], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", rule_families())
 def test_a_saved_learner_goes_on_exactly(rule, tmp_path):
     x, y = make_data()
     learner = make_learner(rule, keras.optimizers.Adam(0.01), depth=1)
@@ -141,7 +142,7 @@ def test_readout_trains_the_last_map_alone():
     assert np.any(bias)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", rule_families())
 def test_two_replicas_train_as_one(rule, mirrored):
     x, y = make_data(39)
     data = tf.data.Dataset.from_tensor_slices((x, y))

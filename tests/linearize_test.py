@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import wna_tf
+from tests.samples import sample
 from wna_tf import linearize, ntk
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -143,7 +144,7 @@ def test_outputs_are_the_first_order_at_the_initial_weights(make):
     np.testing.assert_allclose(linearized.predict(x, verbose=0), expected, rtol=1e-9, atol=1e-10)
 
 
-@all_networks
+@pytest.mark.parametrize("make", sample(NETWORKS))
 def test_kernel_is_that_of_full_jacobians(make):
     rng = np.random.default_rng(0)
     network = make()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.command import TINY, contents, flags_of
+from tests.samples import sample
 from wna_tf import datasets, files, losses
 from wna_tf.experiments import build, evaluation, export, training
 from wna_tf.experiments.config import Config
@@ -97,7 +98,7 @@ def assert_right(numbers, prefix, name, f, labels):
     assert numbers[f"{prefix}accuracy"] == pytest.approx(np.mean(f.argmax(1) == labels), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", sample(FORMULAS))
 def test_each_loss_learns_from_the_targets_that_it_takes(name, tmp_path):
     options = SLOW if name == "mean_absolute_error" else {}
     config = dataclasses.replace(SMALL, loss=name, **options)

@@ -21,6 +21,7 @@ from tests.linearize_test import (
     rnn,
     shared,
 )
+from tests.samples import sample
 from wna_tf import ntk, rules
 from wna_tf.ntk import blocks, contraction
 
@@ -49,7 +50,9 @@ def test_it_is_the_kernel_of_neural_tangents(dtype, tolerance):
     np.testing.assert_allclose(actual, expected, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("make", [mlp, normalized_mlp, cnn, many_kinds, shared, attention, rnn])
+@pytest.mark.parametrize(
+    "make", sample([mlp, normalized_mlp, cnn, many_kinds, shared, attention, rnn])
+)
 def test_forms_are_parts_of_the_full_kernel(make):
     rng = np.random.default_rng(0)
     network = make()

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.python.framework import config as framework
 
 import wna_tf
+from tests.samples import rule_families
 from wna_tf.experiments import build, export, training
 from wna_tf.experiments.config import Config
 
@@ -148,7 +149,7 @@ def without_determinism():
         framework.enable_op_determinism()
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", rule_families())
 @pytest.mark.filterwarnings("error:Model doesn't support `jit_compile=True`")
 @pytest.mark.usefixtures("without_determinism", "given_draws")
 def test_xla_takes_the_same_steps(rule):

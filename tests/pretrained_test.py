@@ -11,6 +11,7 @@ import pytest
 import wna_tf
 from tests.command import TINY, contents, flags_of
 from tests.pipeline_test import one_error_line
+from tests.samples import rule_families
 from wna_tf import pretrained
 from wna_tf.experiments import build, reuse, run_directory, training
 
@@ -83,7 +84,7 @@ def test_another_network_is_refused_as_a_whole(options, message, saved):
     assert_same(weights(network), before)
 
 
-@pytest.mark.parametrize("rule", wna_tf.rules.names())
+@pytest.mark.parametrize("rule", rule_families())
 def test_every_rule_begins_and_is_frozen_there(rule, saved):
     assert_begins(rule, "single", saved)
 

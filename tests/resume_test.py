@@ -19,6 +19,7 @@ import tensorflow as tf
 import wna_tf
 from tests.conftest import ROOT
 from tests.run_files import bits
+from tests.samples import rule_families
 from wna_tf import files
 from wna_tf.datasets import pipeline
 from wna_tf.experiments import config, environment, resume, run_directory, training
@@ -80,7 +81,7 @@ def keep(directory, step):
     assert len(list(directory.iterdir())) == 1
 
 
-@pytest.mark.parametrize("rule", wna_tf.rules.names())
+@pytest.mark.parametrize("rule", rule_families())
 def test_every_rule_goes_on_in_the_midst_of_an_epoch(rule, tmp_path):
     variables, rows, uninterrupted = fit(rule, tmp_path / "run")  # 2 epochs of 5 batches.
     keep(tmp_path / "run", 4)

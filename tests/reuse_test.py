@@ -5,8 +5,8 @@ import multiprocessing
 
 import pytest
 
-import wna_tf
 from tests.run_files import bits
+from tests.samples import rule_families
 from wna_tf.experiments import reuse, training
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.learner import Learner
@@ -54,7 +54,7 @@ def check(config, place, built, **other):
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("rule", wna_tf.rules.names())
+@pytest.mark.parametrize("rule", rule_families())
 def test_a_run_behind_another_is_as_alone(rule, tmp_path, built):
     check(dataclasses.replace(TINY, rule=rule), tmp_path, built)
 
