@@ -58,6 +58,17 @@ def test_what_diverged_is_worse_and_a_smaller_loss_is_better(diverged):
     assert choosing.is_chosen(others, ["learning_rate"], runs) == [False, True, False]
 
 
+def test_seeds_may_begin_with_files_of_their_own():
+    configs = [
+        Config(learning_rate=rate, seed=seed, initial_model="{seed}", initial_digest=str(seed))
+        for rate in (1.0, 2.0)
+        for seed in (0, 1)
+    ]
+    first, others = choosing.stages(configs, ["learning_rate"])
+    runs = [make_run(config, validation_accuracy=config.learning_rate) for config in first]
+    assert choosing.is_chosen(others, ["learning_rate"], runs) == [False, True]
+
+
 @pytest.mark.parametrize("field", ["seed", "epochs", "colour"])
 def test_only_what_makes_a_grid_can_be_chosen(field):
     with pytest.raises(ValueError, match=rf"^Expected choose to be some of .*'{field}'"):

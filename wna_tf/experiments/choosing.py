@@ -11,6 +11,7 @@ from wna_tf.experiments.config import Config, Setup
 from wna_tf.experiments.reporting import measures
 
 _SETUP = Setup()
+_OF_SEED = ("seed", "initial_digest")  # Each seed may begin with a file of its own.
 _GIVEN = ("seed", "dataset")  # What is to be learned, with any seed: there is no best one.
 
 
@@ -77,7 +78,7 @@ def is_chosen(
 
 def _split(config: dict, fields: Sequence[str]) -> tuple[Hashable, Hashable]:
     """Returns what is not chosen of a configuration but its seed, and what is."""
-    others = {name: value for name, value in config.items() if name not in (*fields, "seed")}
+    others = {name: value for name, value in config.items() if name not in (*fields, *_OF_SEED)}
     return repr(sorted(others.items())), repr([config[name] for name in fields])
 
 
