@@ -174,7 +174,7 @@ def test_a_configuration_records_the_file_but_is_named_without(saved):
     config = begin(saved)
     pinned = build.pin(config)
     assert pinned.initial_digest == pretrained.digest(saved)
-    assert build.pin(pinned) == pinned and build.pin(TINY) is TINY
+    assert build.pin(pinned) == pinned and build.pin(TINY) == TINY
     assert pinned.name == config.name != TINY.name
     with pytest.raises(ValueError, match="Expected the file that the run began with, of SHA-256 0"):
         build.pin(dataclasses.replace(config, initial_digest="0"))

@@ -30,6 +30,13 @@ from wna_tf.experiments.config import Config
 from wna_tf.learner import Learner
 
 
+DIGESTS = {
+    "initial_digest": ("file that the run began with", "initial_model"),
+    "data_digest": ("data that the run was trained on", "dataset"),
+}
+"""What a run records of the contents that names stand for: what it is, and the name's field."""
+
+
 def choices() -> dict[str, Sequence[str]]:
     """Returns what may be chosen for fields of which `Config` does not know it, by field."""
     return {
@@ -104,27 +111,41 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
 
 
 def pin(config: Config) -> Config:
-    """Returns a configuration that records the contents of the file that it begins with.
+    """Returns a configuration that records what its names stand for.
+
+    That is the contents of the file that it begins with, and of arrays that are registered.
 
     Raises:
-        FileNotFoundError: If that is not there.
-        ValueError: If it is another one than is recorded, or as `initial_file`.
+        FileNotFoundError: If that file is not there.
+        ValueError: If they are others than are recorded, or as `initial_file`.
     """
     file = initial_file(config)
-    if file is None:
-        return config
-    digest = pretrained.digest(file)
-    check_digest(config, digest)
-    return dataclasses.replace(config, initial_digest=digest)
+    pinned = dataclasses.replace(
+        config,
+        initial_digest=None if file is None else pretrained.digest(file),
+        data_digest=datasets.get(config.dataset).digest or None,
+    )
+    check_digests(config, pinned)
+    return pinned
 
 
-def check_digest(config: Config, digest: str | None) -> None:
-    """Raises a ValueError if the file that a run begins with is another one than it records."""
-    if config.initial_digest not in (None, digest):
-        raise ValueError(
-            f"Expected the file that the run began with, of SHA-256 {config.initial_digest}. "
-            f"Received: initial_model={config.initial_model!r}, of {digest}"
-        )
+def check_digests(recorded: Config, pinned: Config) -> None:
+    """Checks that the names of a run stand for what they stood for.
+
+    Args:
+        recorded: What the run has recorded; None for what it has not.
+        pinned: What it would record now.
+
+    Raises:
+        ValueError: If a name stands for something else.
+    """
+    for field, (noun, name) in DIGESTS.items():
+        before, now = getattr(recorded, field), getattr(pinned, field)
+        if getattr(recorded, name) == getattr(pinned, name) and before not in (None, now):
+            raise ValueError(
+                f"Expected the {noun}, of SHA-256 {before}. "
+                f"Received: {name}={getattr(pinned, name)!r}, of {now}"
+            )
 
 
 def initial_file(config: Config) -> pathlib.Path | None:

@@ -118,6 +118,9 @@ class Config:
     initial_digest: str | None = _option(
         None, "SHA-256 of its file, which a run records", kind=str, flag=None
     )
+    data_digest: str | None = _option(
+        None, "SHA-256 of its data, if they are registered arrays", kind=str, flag=None
+    )
     optimizer: str = _option("sgd", "optimizer of Keras", lower=True)
     learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
     momentum: float = _option(
@@ -156,7 +159,7 @@ class Config:
         """Name of its run directory: the grid's main fields, and a digest of all fields.
 
         Fields at their defaults do not count in the digest: a new field keeps old runs' names. Nor
-        does the contents of a file, without which the name is known.
+        do the contents of files and arrays, without which the name is known.
         """
         parts = [self.rule, f"width{self.width}", f"rate{self.learning_rate:g}", f"seed{self.seed}"]
         if self.data_limit is not None:
@@ -165,7 +168,7 @@ class Config:
             parts.append(self.augment)
         parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
-        default["initial_digest"] = self.initial_digest
+        default |= {"initial_digest": self.initial_digest, "data_digest": self.data_digest}
         told = {key: value for key, value in self.to_dict().items() if value != default[key]}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return "_".join([*parts, digest[:8]])

@@ -58,10 +58,13 @@ def check_directory(config: Config, directory: pathlib.Path) -> None:
         run_directory.read_run(directory)
     if (directory / run_directory.CONFIG).is_file():
         recorded = read_config(directory)
-        if recorded.initial_model == config.initial_model:
-            build.check_digest(recorded, config.initial_digest)
+        build.check_digests(recorded, config)
         ours, theirs = config.to_dict(), recorded.to_dict()
-        others = [f"{name}={theirs[name]!r}" for name in ours if ours[name] != theirs[name]]
+        others = [
+            f"{name}={theirs[name]!r}"
+            for name in ours
+            if ours[name] != theirs[name] and name not in build.DIGESTS
+        ]
         if others:
             raise ValueError(
                 "Expected the run directory of this configuration. "

@@ -27,7 +27,7 @@ AXES = {
 _WORDS = {"time": "rate times epochs"}
 RULE, RATE, SEED = "rule", "learning_rate", "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
-SILENT = {SEED, "data_dir", "diagnostics", "initial_digest"}
+SILENT = {SEED, "data_dir", "diagnostics", "initial_digest", "data_digest"}
 _DEFAULTS = Config().to_dict()
 _SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
