@@ -29,7 +29,6 @@ from wna_tf.experiments import optimizers, settings, strategies
 from wna_tf.experiments.config import Config
 from wna_tf.learner import Learner
 
-
 DIGESTS = {
     "initial_digest": ("file that the run began with", "initial_model"),
     "data_digest": ("data that the run was trained on", "dataset"),
