@@ -3,8 +3,8 @@
     python -m docs.make_results checkpoints
 
 Each exhibit has a place in the page, between `<!-- FLAGFILE/EXHIBIT -->` and `<!-- end -->`, which
-its table fills; its numbers and its figure are in `docs/results/`. Experiments of which there are no
-runs keep what they have.
+its table fills; its numbers and its figure are in `docs/results/`. Experiments without runs keep
+what they have.
 """
 
 import pathlib
