@@ -164,6 +164,7 @@ def test_a_saved_model_scores_as_its_run(runs):
     assert_same_after_export(runs / "backprop", dataset="digits")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KMNIST.is_dir(), reason="needs KMNIST on disk")
 def test_kmnist_by_the_names_of_its_classes(tmp_path):
     run = train(tmp_path / "run", dataset="kmnist", data_dir=str(KMNIST))

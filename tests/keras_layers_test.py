@@ -8,6 +8,7 @@ from keras import layers as kl
 from keras import ops
 
 import wna_tf
+from tests.samples import sample
 
 ALIGN_RULES = ("align_zero", "align_ada", "align_prop")
 
@@ -162,7 +163,7 @@ def rewinder(network):
     return rewind
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sample(NETWORKS))
 def test_backprop_is_the_gradient_and_the_align_rules_begin_with_it(name):
     network = NETWORKS[name]()
     rng = np.random.default_rng(1)

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from tests.run_files import bits
-from tests.samples import rule_families
+from tests.samples import rule_families, sample
 from wna_tf.experiments import reuse, training
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.learner import Learner
@@ -85,7 +85,10 @@ def test_a_run_behind_another_is_that_of_a_process_of_its_own(tmp_path):
     assert bits(tmp_path / "alone") == behind
 
 
-@pytest.mark.parametrize("field", [{"width": 5}, {"ridge": 0.1}, {"data_limit": 30}])
+FIELDS = [{"width": 5}, {"ridge": 0.1}, {"data_limit": 30}]
+
+
+@pytest.mark.parametrize("field", sample(FIELDS))
 def test_a_run_of_another_graph_has_a_learner_of_its_own(field, tmp_path, built):
     train(TINY, tmp_path / "first")
     train(dataclasses.replace(TINY, **field), tmp_path / "second")

@@ -105,6 +105,7 @@ def test_the_evaluation_at_the_end_of_a_run_but_not_within_epochs(learner, data,
     assert not told()
 
 
+@pytest.mark.slow
 def test_modes_tell_of_their_runs_and_nothing_with_verbose_0(runs, capsys, monkeypatch):
     monkeypatch.setattr(progress, "time", Clock(40.0))
     for mode, stages in {
