@@ -19,7 +19,6 @@ from wna_tf.experiments import reporting, run_directory
 PAGE = pathlib.Path(__file__).with_name("results.md")
 FOLDER = PAGE.with_suffix("")
 PLACE = re.compile(r"<!-- (\w+)/(\w+) -->\n(.*?)<!-- end -->\n", re.DOTALL)
-LABELS = {r"checkpoints/pretrained_first/[^|]*?model\.keras": "the first half"}
 
 
 def main() -> None:
@@ -47,10 +46,7 @@ def _fill(match: re.Match, flagfile: str, exhibits: dict[str, reporting.Exhibit]
     for form in (".csv", ".png"):
         source = exhibit.figure.with_suffix(form)
         shutil.copy(source, FOLDER / f"{flagfile}_{source.name}")
-    table = exhibit.table
-    for pattern, label in LABELS.items():
-        table = re.sub(pattern, label, table)
-    return f"<!-- {flagfile}/{match[2]} -->\n{table}\n\n{exhibit.note}\n<!-- end -->\n"
+    return f"<!-- {flagfile}/{match[2]} -->\n{exhibit.table}\n\n{exhibit.note}\n<!-- end -->\n"
 
 
 if __name__ == "__main__":

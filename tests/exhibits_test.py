@@ -55,6 +55,19 @@ def test_a_field_that_follows_another_makes_no_panels():
     assert (chart.panel, chart.line, chart.x) == ((), ("rule",), "width")
 
 
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("none", "none"),
+        ("runs/backprop_width8/model.keras", "backprop_width8"),
+        ("/runs/first/*_width{width}_*_seed{seed}_*/model.keras", "first"),
+        ("model.keras", "model.keras"),
+    ],
+)
+def test_a_model_to_begin_with_is_told_by_its_directory(model, shown):
+    assert fields.shown("initial_model", model) == fields.label("initial_model", model) == shown
+
+
 def test_names_join_lines_and_numbers_make_panels():
     runs = [
         make_run(rule, width, 0, 0.5, optimizer=optimizer, ridge=ridge)

@@ -1,12 +1,13 @@
 """Fields of configurations: which vary between runs, and how they are called."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from wna_tf import rules
 from wna_tf.experiments import run_directory, settings
-from wna_tf.experiments.config import Config
+from wna_tf.experiments.config import NONE, Config
 
 # Names of axes, with units.
 AXES = {
@@ -29,6 +30,7 @@ RULE, RATE, SEED = "rule", "learning_rate", "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
 SILENT = {SEED, "data_dir", "diagnostics", "initial_digest", "data_digest"}
 _DEFAULTS = Config().to_dict()
+_MODEL = "initial_model"
 _SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
 
@@ -42,8 +44,13 @@ def text(value: Any) -> str:
 
 
 def shown(name: str, value: Any) -> str:
-    """Returns a value of a field as it is shown: a rule by its title."""
-    return rules.title(value) if name == RULE else text(value)
+    """Returns a value of a field as it is shown: a rule by its title, a model by its directory."""
+    if name == RULE:
+        return rules.title(value)
+    if name == _MODEL and value != NONE:
+        above = [part for part in pathlib.PurePath(value).parent.parts if not set(part) & set("{*")]
+        return above[-1] if above else value
+    return text(value)
 
 
 def axis(name: str) -> str:
@@ -63,7 +70,9 @@ def labels(names: Iterable[str], values: Iterable[Any]) -> str:
 
 def slug(name: str, value: Any) -> str:
     """Returns what tells a field's value in the name of a file: "width_8", "align_ada"."""
-    return value if _is_word(value) else f"{name}_{text(value)}"
+    if not _is_word(value):
+        return f"{name}_{text(value)}"
+    return value if name == RULE else shown(name, value)
 
 
 def plain_name(name: str) -> str:
