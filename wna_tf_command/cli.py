@@ -13,11 +13,7 @@ from wna_tf.experiments import build, commands, config, evaluation, executors, e
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
-FIELDS = [
-    field
-    for field in dataclasses.fields(config.Config)
-    if field.metadata.get("flag", "") is not None
-]
+FIELDS = [field for field in dataclasses.fields(config.Config) if field.name not in config.RECORDED]
 SETUP = dataclasses.fields(config.Setup)
 STYLE = dataclasses.fields(config.FigureStyle)
 FLAGS = flags.FLAGS

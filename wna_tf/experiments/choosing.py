@@ -7,11 +7,11 @@ import pathlib
 from collections.abc import Hashable, Sequence
 
 from wna_tf.experiments import build, plan, run_directory, strategies, sweeps
-from wna_tf.experiments.config import Config, Setup
+from wna_tf.experiments.config import RECORDED, Config, Setup
 from wna_tf.experiments.reporting import measures
 
 _SETUP = Setup()
-_OF_SEED = ("seed", "initial_digest")  # Each seed may begin with a file of its own.
+_OF_SEED = ("seed", *RECORDED)  # Each seed may begin with a file of its own.
 _GIVEN = ("seed", "dataset")  # What is to be learned, with any seed: there is no best one.
 
 

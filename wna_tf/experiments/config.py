@@ -168,14 +168,23 @@ class Config:
             parts.append(self.augment)
         parts += [setting.replace("=", "") for setting in self.feedback]
         default = Config().to_dict()
-        default |= {"initial_digest": self.initial_digest, "data_digest": self.data_digest}
-        told = {key: value for key, value in self.to_dict().items() if value != default[key]}
+        told = {
+            key: value
+            for key, value in self.to_dict().items()
+            if value != default[key] and key not in RECORDED
+        }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         return "_".join([*parts, digest[:8]])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as plain values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+# Fields that nobody gives: a run records in them what its names stand for.
+RECORDED = tuple(
+    field.name for field in dataclasses.fields(Config) if field.metadata.get("flag", "") is None
+)
 
 
 @dataclasses.dataclass(frozen=True)

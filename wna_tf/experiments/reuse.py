@@ -9,7 +9,7 @@ import numpy as np
 
 from wna_tf.datasets import Data
 from wna_tf.experiments import build, optimizers, strategies
-from wna_tf.experiments.config import Config
+from wna_tf.experiments.config import RECORDED, Config
 from wna_tf.learner import Learner
 
 # Fields that graphs do not depend on, or by the shapes of batches alone.
@@ -22,8 +22,8 @@ _VALUES = (
     "augment",
     "data_limit",
     "initial_model",
-    "initial_digest",
     "validation_size",
+    *RECORDED,
 )
 
 _kept: dict[Hashable, Learner] = {}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from wna_tf import rules
 from wna_tf.experiments import run_directory, settings
-from wna_tf.experiments.config import NONE, Config
+from wna_tf.experiments.config import NONE, RECORDED, Config
 
 # Names of axes, with units.
 AXES = {
@@ -28,8 +28,8 @@ AXES = {
 _WORDS = {"time": "rate times epochs"}
 RULE, RATE, SEED = "rule", "learning_rate", "seed"
 # Fields that make no line or panel: seeds are summarized, the others change no result.
-SILENT = {SEED, "data_dir", "diagnostics", "initial_digest", "data_digest"}
-_DEFAULTS = Config().to_dict()
+SILENT = {SEED, "data_dir", "diagnostics", *RECORDED}
+DEFAULTS = Config().to_dict()
 _MODEL = "initial_model"
 _SETTINGS = "feedback"  # Of which each is a field in a report, as feedback_decay.
 
@@ -128,13 +128,13 @@ def select(
     Raises:
         ValueError: If a field is unknown.
     """
-    if unknown := sorted(set(given) - set(_DEFAULTS)):
+    if unknown := sorted(set(given) - set(DEFAULTS)):
         raise ValueError(f"Expected fields of a configuration. Received: {', '.join(unknown)}")
     return [
         run
         for run in runs
         if all(
-            _has(name, run.config.get(name, _DEFAULTS[name]), values)
+            _has(name, run.config.get(name, DEFAULTS[name]), values)
             for name, values in given.items()
         )
     ]
@@ -163,7 +163,7 @@ def complete(runs: Sequence[run_directory.Run]) -> list[run_directory.Run]:
     each setting of a feedback source a field.
     """
     runs = [dataclasses.replace(run, config=_open_settings(run.config)) for run in runs]
-    defaults = {name: value for name, value in _DEFAULTS.items() if name != _SETTINGS}
+    defaults = {name: value for name, value in DEFAULTS.items() if name != _SETTINGS}
     names = dict.fromkeys(name for run in runs for name in run.config)
     is_limited = any(run.config.get("data_limit") is not None for run in runs)
     known = [run.result.get("examples", {}).get("train") for run in runs]

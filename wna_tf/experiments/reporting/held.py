@@ -1,10 +1,8 @@
 """What the runs of a chart have in common, told below it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from wna_tf.experiments import run_directory
-from wna_tf.experiments.config import Config
 from wna_tf.experiments.reporting import fields
 from wna_tf.experiments.reporting.charts import Cell
 
@@ -19,7 +17,6 @@ _TOLD = {
 }
 # What titles tell, and what changes no result.
 _UNTOLD = {"dataset", "model", fields.RULE, *fields.SILENT}
-_DEFAULTS = Config().to_dict()
 
 
 def describe(runs: Sequence[run_directory.Run], further: str = "") -> str:
@@ -39,7 +36,7 @@ def describe(runs: Sequence[run_directory.Run], further: str = "") -> str:
     told += [
         f"{fields.plain_name(name)} {fields.text(value)}"
         for name, value in shared.items()
-        if name not in _TOLD and value not in (None, _default(name))
+        if name not in _TOLD and value not in (None, fields.plain(fields.DEFAULTS.get(name)))
     ]
     return f"Held fixed: {', '.join(told)}." if told else ""
 
@@ -49,7 +46,3 @@ def seeds(cells: Iterable[Cell]) -> str:
     counts = sorted({cell.count + cell.diverged for cell in cells})
     several = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
     return f"{several} seed{'s' * (counts[-1] > 1)} a point."
-
-
-def _default(name: str) -> Any:
-    return fields.plain(_DEFAULTS.get(name))
