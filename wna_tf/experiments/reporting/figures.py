@@ -195,10 +195,9 @@ def _draw_points(
         place = place if is_apart else places.ticks(chart)
         cells = {x: chart.cells.get((*panel, *line, x)) for x in chart.ticks}
         known = {x: cell for x, cell in cells.items() if cell is not None}
-        groups = [(style, known)]
         if names:
             style = style | {"linestyle": "none", "markersize": 6}
-            groups = [(style, known)]
+        groups = [(style, known)]
         if chart.x == fields.RULE and len(lines) == 1:
             own = {"linestyle": "none", "label": "_"}
             groups = [(style | look.of_rule(x) | own, {x: cell}) for x, cell in known.items()]

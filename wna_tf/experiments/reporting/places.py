@@ -48,10 +48,8 @@ def dodged(chart: Chart, lines: int) -> list[dict[Any, float]]:
     on_axis = {x: math.log(p) if is_log(chart) else p for x, p in ticks(chart).items()}
     gaps = [b - a for a, b in itertools.pairwise(sorted(on_axis.values()))]
     step = min(_STEP, _SPREAD / max(lines, 1)) * min(gaps, default=1.0)
-    if are_names(chart.ticks):
-        step = _SPREAD_OF_NAMES / max(
-            lines, 1
-        )  # Nothing joins the points: they may stand farther apart.
+    if are_names(chart.ticks):  # Nothing joins the points: they may stand farther apart.
+        step = _SPREAD_OF_NAMES / max(lines, 1)
     back = math.exp if is_log(chart) else float
     return [
         {x: back(place + step * (line - (lines - 1) / 2)) for x, place in on_axis.items()}
