@@ -39,7 +39,7 @@ def metrics(runs: Sequence[run_directory.Run], names: Sequence[str], about: str)
             record._replace(chance=measures.chance(run, name, series))
             for series, column in ((TRAIN, name), (VALIDATION, f"val_{name}"))
             for run in runs
-            for record in _track(run, column, keys(run, names) | {_SERIES: series})
+            for record in _track(run, column, fields.keys(run, names) | {_SERIES: series})
         ]
         if not records:
             continue
@@ -105,7 +105,9 @@ def _diagnostic(
         for block in blocks.get(column, ()):
             name = f"{column}/{block}" if block else column
             of_block = {_BLOCK: block, _SERIES: series}
-            tracks += [(run, _track(run, name, keys(run, names) | of_block, x)) for run in runs]
+            tracks += [
+                (run, _track(run, name, fields.keys(run, names) | of_block, x)) for run in runs
+            ]
     tracks = [(run, track) for run, track in tracks if track]
     records = [record for _, track in tracks for record in track]
     if not records:
@@ -142,11 +144,6 @@ def against(
     for x in axes:
         title = f"{_capital(label)} against {fields.plain_name(x)}{about}"
         yield from charts(f"{name}_by_{x}", title, records, x, measure, line=line)
-
-
-def keys(run: run_directory.Run, names: Sequence[str]) -> dict[str, Any]:
-    """Returns the values of a run's fields."""
-    return {name: run.config[name] for name in names}
 
 
 def _last(run: run_directory.Run, track: Sequence[Record], x: str, end: float) -> Record:

@@ -128,7 +128,7 @@ def _times(
 ) -> Iterator[Chart]:
     """Makes charts of the seconds that an epoch takes, when the first has warmed up."""
     records = [
-        Record(curves.keys(run, names), statistics.median(seconds))
+        Record(fields.keys(run, names), statistics.median(seconds))
         for run in runs
         if (seconds := _epoch_seconds(run))
     ]
@@ -144,7 +144,7 @@ def _results(runs: Sequence[run_directory.Run], names: Sequence[str], result: st
     metric, split = measures.origin(result)
     return [
         Record(
-            curves.keys(run, names),
+            fields.keys(run, names),
             run.result.get(result) if measures.is_finished(run) else None,
             chance=measures.chance(run, metric, split),
         )

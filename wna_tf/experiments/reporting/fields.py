@@ -192,6 +192,11 @@ def _open_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != _SETTINGS} | own
 
 
+def keys(run: run_directory.Run, names: Iterable[str]) -> dict[str, Any]:
+    """Returns the values of some of a run's fields."""
+    return {name: run.config[name] for name in names}
+
+
 def plain(value: Any) -> Any:
     """Returns a value of a field as one that can be compared, a list of them as text."""
     return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value

@@ -79,26 +79,15 @@ def write(
         ),
     )
     _draw(groups, names, folder / NAME, look)
-    rows: list[tables.Row] = [
-        (
-            tuple(map(fields.shown, names, group)),
-            [
-                str(len(some)),
-                _examples(some),
-                *(tables.Entry(_MEASURES[name], cells[name][group]) for name in measured),
-            ],
-        )
-        for group, some in groups.items()
-    ]
-    heads = ("runs", "examples", *(_MEASURES[name].label for name in measured))
-    return tables.Table(tuple(map(fields.plain_name, names)), heads, "", rows)
+    texts = {
+        "runs": {group: str(len(some)) for group, some in groups.items()},
+        "examples": {group: _examples(some) for group, some in groups.items()},
+    }
+    return tables.of_measures(names, texts, [(_MEASURES[name], cells[name]) for name in measured])
 
 
 def _summarize(known: Sequence[Known], names: Sequence[str], name: str) -> dict[tuple, Cell]:
-    records = [
-        Record({key: one.run.config[key] for key in names}, one.summary.record.get(name))
-        for one in known
-    ]
+    records = [Record(fields.keys(one.run, names), one.summary.record.get(name)) for one in known]
     return summarize(records, names)
 
 

@@ -23,31 +23,17 @@ def over_seeds(
     runs = fields.complete(runs)
     names = fields.varying([run.config for run in runs]).names
     columns = [
-        summarize(
-            [
-                Record({key: run.config[key] for key in names}, run.result.get(result))
-                for run in runs
-            ],
-            names,
+        (
+            measure,
+            summarize(
+                [Record(fields.keys(run, names), run.result.get(result)) for run in runs], names
+            ),
         )
-        for result in shown
+        for result, measure in shown.items()
     ]
-    groups = columns[0]
-    counts = {group: cell.count + cell.diverged for group, cell in groups.items()}
+    _, cells = columns[0]
+    counts = {group: cell.count + cell.diverged for group, cell in cells.items()}
     if max(counts.values()) == 1:
         return None
-    rows: list[tables.Row] = [
-        (
-            tuple(map(fields.shown, names, group)),
-            [
-                str(counts[group]),
-                *(
-                    tables.Entry(measure, cells[group])
-                    for measure, cells in zip(shown.values(), columns, strict=True)
-                ),
-            ],
-        )
-        for group in groups
-    ]
-    heads = ("seeds", *(measure.label for measure in shown.values()))
-    return tables.Table(tuple(map(fields.plain_name, names)), heads, "", rows)
+    seeds = {group: str(count) for group, count in counts.items()}
+    return tables.of_measures(names, {"seeds": seeds}, columns)

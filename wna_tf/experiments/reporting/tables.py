@@ -121,6 +121,32 @@ def table(chart: Chart) -> Table:
     )
 
 
+def of_measures(
+    names: Sequence[str],
+    texts: Mapping[str, Mapping[tuple, str]],
+    measured: Sequence[tuple[Measure, Mapping[tuple, Cell]]],
+) -> Table:
+    """Returns the table of several measures of the same groups of runs, which make its rows.
+
+    Args:
+        names: The fields whose values tell groups apart.
+        texts: Columns of text by their heads, each a text for every group; at least one.
+        measured: Columns of numbers: what is measured, and a cell for every group.
+    """
+    rows: list[Row] = [
+        (
+            tuple(map(fields.shown, names, group)),
+            [
+                *(column[group] for column in texts.values()),
+                *(Entry(measure, cells[group]) for measure, cells in measured),
+            ],
+        )
+        for group in next(iter(texts.values()))
+    ]
+    heads = (*texts, *(measure.label for measure, _ in measured))
+    return Table(tuple(map(fields.plain_name, names)), heads, "", rows)
+
+
 def _shown(chart: Chart, rows: Mapping[tuple, Mapping]) -> list:
     """Returns the values of the horizontal axis that make columns."""
     ticks = chart.ticks
