@@ -111,7 +111,7 @@ class Name:
             for some in body
             if isinstance(some, ast.AnnAssign)
             and isinstance(some.value, ast.Call)
-            and _write(some.value.func) == "_option"
+            and _write(some.value.func) == "option"
         }
 
     @property
@@ -258,7 +258,7 @@ def _fields(node: ast.ClassDef) -> list[Parameter]:
 
 def _default(value: ast.expr | None) -> str | None:
     """Returns the default of a field as it is written; an option's is its first argument."""
-    if isinstance(value, ast.Call) and _write(value.func) in ("_option", "dataclasses.field"):
+    if isinstance(value, ast.Call) and _write(value.func) in ("option", "dataclasses.field"):
         keywords = {keyword.arg: keyword.value for keyword in value.keywords}
         value = value.args[0] if value.args else keywords.get("default")
     return None if value is None else ast.unparse(value)

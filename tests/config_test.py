@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wna_tf.experiments import config
+from wna_tf.experiments import config, options
 from wna_tf.experiments.config import Config
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -56,7 +56,7 @@ def test_equal_configurations_have_equal_names_and_records():
 
 def test_comma_lists_make_a_grid():
     grid = {
-        name: config.parse(FIELDS[name], text)
+        name: options.parse(FIELDS[name], text)
         for name, text in [
             ("rule", "backprop,align_ada"),
             ("width", "8,16,8"),
@@ -104,7 +104,7 @@ def test_wrong_values_are_refused(name, value, message):
 
 def test_ranges_of_integers_stand_in_lists():
     def parse(name, text):
-        return config.parse(FIELDS[name], text)
+        return options.parse(FIELDS[name], text)
 
     assert parse("seed", "0-4") == [0, 1, 2, 3, 4]
     assert parse("width", "16,64-66,8-8") == [16, 64, 65, 66, 8]
@@ -118,7 +118,7 @@ def test_ranges_of_integers_stand_in_lists():
 def test_ranges_that_are_none_are_refused(text):
     expected = f"or a range of at most 1000 as 0-4. Received: seed='{text}'"
     with pytest.raises(ValueError, match=expected):
-        config.parse(FIELDS["seed"], text)
+        options.parse(FIELDS["seed"], text)
 
 
 def test_new_grids_leave_names_as_they_are():
@@ -132,7 +132,7 @@ def test_new_grids_leave_names_as_they_are():
 )
 def test_text_that_is_no_value_is_refused(name, text):
     with pytest.raises(ValueError, match=f"Expected {name} .* Received: {name}='{text}'"):
-        config.parse(FIELDS[name], text)
+        options.parse(FIELDS[name], text)
 
 
 def test_records_with_unknown_fields_are_refused():
@@ -145,7 +145,7 @@ def test_a_style_of_figures_is_parsed_as_flags_are():
 
     def parse(**texts):
         return config.FigureStyle(
-            **{name: config.parse(fields[name], text)[0] for name, text in texts.items()}
+            **{name: options.parse(fields[name], text)[0] for name, text in texts.items()}
         )
 
     assert parse(figure_size="", figure_font="") == config.FigureStyle()

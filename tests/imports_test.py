@@ -30,6 +30,7 @@ WITHOUT = {
     "experiments.classification": {"keras", "tensorflow"},
     "experiments.config": {"keras", "matplotlib", "numpy", "tensorflow"},
     "experiments.executors": {"keras", "tensorflow"},
+    "experiments.options": {"keras", "matplotlib", "numpy", "tensorflow"},
     "experiments.reporting": {"keras", "tensorflow"},
     "experiments.run_directory": {"keras", "tensorflow"},
 }

@@ -9,7 +9,16 @@ from typing import Any
 from absl import flags, logging
 
 from wna_tf import files, progress, serialization
-from wna_tf.experiments import build, commands, config, evaluation, executors, extensions, kernels
+from wna_tf.experiments import (
+    build,
+    commands,
+    config,
+    evaluation,
+    executors,
+    extensions,
+    kernels,
+    options,
+)
 from wna_tf_command import flagfiles
 from wna_tf_command.terminal import interruptible
 
@@ -76,7 +85,7 @@ def grid(fields: Sequence[dataclasses.Field]) -> dict[str, list]:
     """Returns the values of each field, as the flags say."""
     texts = {field: FLAGS[flag_of(field)].value for field in fields}
     return {
-        field.name: [text] if isinstance(text, bool) else config.parse(field, text or "")
+        field.name: [text] if isinstance(text, bool) else options.parse(field, text or "")
         for field, text in texts.items()
     }
 

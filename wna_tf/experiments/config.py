@@ -4,41 +4,17 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from wna_tf.experiments import settings
+from wna_tf.experiments.options import check, option
 
 NONE = "none"
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
-_LARGEST = 2**31 - 1  # TensorFlow counts many things in 32 bits.
 # Keras goes through a network by recursion, three layers a block, and Python ends it at 1,000.
 _MOST_BLOCKS = 256
-_LONGEST_RANGE = 1000
 _POINTS = 9.0  # Of a figure's font.
-
-
-def _option(default: Any, help: str, **metadata: Any) -> Any:
-    """Declares a field with its help and what values it takes.
-
-    Args:
-        default: Its default; a field whose default is None may stay None.
-        help: One line.
-        **metadata: `kind` (int, float, str or bool, if the default does not tell), `minimum`,
-            `maximum` and `above` (bounds, the last exclusive), `choices`, `lower` (whether a name
-            is the same in lower case), `grid` (whether a comma list of values, or of ranges of
-            integers, makes a grid of runs), `many` (whether the value is a tuple, which may be
-            empty if the default is), `ranges` (whether ranges of integers may be in such a list),
-            `most` (how many values it may have), `settings` (whether these are settings, see
-            `settings`), `flag` (its flag, if that has another name; None for no flag).
-    """
-    metadata.setdefault("kind", type(default))
-    if metadata["kind"] is int:
-        metadata.setdefault("maximum", _LARGEST)
-    return dataclasses.field(default=default, metadata={"help": help} | metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +26,9 @@ class Config:
     """
 
     # The first: a grid goes through one data set after the other, of which one is kept.
-    dataset: str = _option("digits", "data set", grid=True)
-    rule: str = _option("align_ada", "learning rule", grid=True)
-    feedback: tuple[str, ...] = _option(
+    dataset: str = option("digits", "data set", grid=True)
+    rule: str = option("align_ada", "learning rule", grid=True)
+    feedback: tuple[str, ...] = option(
         (),
         "hyper-parameters of the rule's feedback source, as decay=0.001,0.01",
         kind=str,
@@ -60,22 +36,22 @@ class Config:
         grid=True,
         settings=True,
     )
-    credit: str = _option(
+    credit: str = option(
         "reverse", "how updates are computed: forward is an estimate without a reverse pass"
     )
-    num_tangents: int = _option(1, "random tangents a step of forward credit", minimum=1, grid=True)
-    data_dir: str | None = _option(None, "directory of the data sets kept on disk", kind=str)
-    image_size: int | None = _option(
+    num_tangents: int = option(1, "random tangents a step of forward credit", minimum=1, grid=True)
+    data_dir: str | None = option(None, "directory of the data sets kept on disk", kind=str)
+    image_size: int | None = option(
         None, "height and width of images read from files", kind=int, minimum=1
     )
-    skip_corrupt: bool = _option(False, "whether to leave out image files that are corrupt")
-    validation_size: int | None = _option(
+    skip_corrupt: bool = option(False, "whether to leave out image files that are corrupt")
+    validation_size: int | None = option(
         None, "training examples set aside for validation", kind=int, minimum=1
     )
-    data_limit: int | None = _option(
+    data_limit: int | None = option(
         None, "number of examples to train on", kind=int, minimum=1, grid=True
     )
-    classes: tuple[int, ...] = _option(
+    classes: tuple[int, ...] = option(
         (),
         "classes to learn, relabelled from 0; all by default",
         minimum=0,
@@ -83,13 +59,13 @@ class Config:
         many=True,
         ranges=True,
     )
-    augment: str = _option(
+    augment: str = option(
         NONE, "what is done to training images, at random in every epoch", grid=True
     )
-    model: str = _option("mlp", "network", grid=True)
-    width: int = _option(64, "units or channels of every block", minimum=1, grid=True)
-    depth: int = _option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS, grid=True)
-    strides: tuple[int, ...] = _option(
+    model: str = option("mlp", "network", grid=True)
+    width: int = option(64, "units or channels of every block", minimum=1, grid=True)
+    depth: int = option(3, "hidden blocks of an mlp", minimum=0, maximum=_MOST_BLOCKS, grid=True)
+    strides: tuple[int, ...] = option(
         (1, 2, 2),
         "stride of each block of a cnn",
         kind=int,
@@ -97,53 +73,53 @@ class Config:
         many=True,
         most=_MOST_BLOCKS,
     )
-    parameterization: str = _option(
+    parameterization: str = option(
         "ntk", "size of weights and outputs", choices=("ntk", "standard")
     )
-    use_bias: bool = _option(True, "whether blocks add a bias")
-    normalize: bool = _option(True, "whether blocks normalize by batch statistics")
-    activation: str = _option("relu", "activation", grid=True)
-    statistics: str = _option(
+    use_bias: bool = option(True, "whether blocks add a bias")
+    normalize: bool = option(True, "whether blocks normalize by batch statistics")
+    activation: str = option("relu", "activation", grid=True)
+    statistics: str = option(
         "moving",
         "statistics that normalize at evaluation; batch is the paper's code",
         choices=("moving", "batch"),
     )
-    synchronized: bool = _option(False, "whether replicas normalize by the statistics of all")
-    initial_model: str = _option(
+    synchronized: bool = option(False, "whether replicas normalize by the statistics of all")
+    initial_model: str = option(
         NONE,
         "saved model whose weights a network begins with, {width} and the like for a run's own; "
         "none to draw them",
         grid=True,
     )
-    initial_digest: str | None = _option(
+    initial_digest: str | None = option(
         None, "SHA-256 of its file, which a run records", kind=str, flag=None
     )
-    data_digest: str | None = _option(
+    data_digest: str | None = option(
         None, "SHA-256 of its data, if they are registered arrays", kind=str, flag=None
     )
-    optimizer: str = _option("sgd", "optimizer of Keras", lower=True)
-    learning_rate: float = _option(1.0, "learning rate", above=0, grid=True)
-    momentum: float = _option(
+    optimizer: str = option("sgd", "optimizer of Keras", lower=True)
+    learning_rate: float = option(1.0, "learning rate", above=0, grid=True)
+    momentum: float = option(
         0.0, "momentum; 0 is the optimizer's own default", minimum=0, maximum=1, grid=True
     )
-    loss: str = _option("mse", "loss, by its Keras name")
-    ridge: float = _option(
+    loss: str = option("mse", "loss, by its Keras name")
+    ridge: float = option(
         0.0, "ridge term: this times the last kernel is added to its update", minimum=0, grid=True
     )
-    ridge_epochs: int | None = _option(
+    ridge_epochs: int | None = option(
         None, "epochs after which the ridge term is switched off", kind=int, minimum=1, grid=True
     )
-    precision: str = _option(
+    precision: str = option(
         "float32",
         "dtype policy of layers",
         choices=("float32", "mixed_bfloat16", "float64"),
         grid=True,
     )
-    jit_compile: bool = _option(False, "whether XLA compiles the steps")
-    batch_size: int = _option(100, "examples a step", minimum=1)
-    epochs: int = _option(10, "passes over the training data", minimum=1)
-    diagnostics: tuple[str, ...] = _option((), "what to measure each epoch", kind=str, many=True)
-    seed: int = _option(
+    jit_compile: bool = option(False, "whether XLA compiles the steps")
+    batch_size: int = option(100, "examples a step", minimum=1)
+    epochs: int = option(10, "passes over the training data", minimum=1)
+    diagnostics: tuple[str, ...] = option((), "what to measure each epoch", kind=str, many=True)
+    seed: int = option(
         99,
         "seed of weights, feedback weights and data order",
         minimum=0,
@@ -152,7 +128,7 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check(self)
 
     @property
     def name(self) -> str:
@@ -198,16 +174,16 @@ class Setup:
         ValueError: If a value is of the wrong type or out of range.
     """
 
-    strategy: str = _option("auto", "devices that train", choices=STRATEGIES)
+    strategy: str = option("auto", "devices that train", choices=STRATEGIES)
     # A checkpoint takes as long as one or two steps of the smallest networks, a tenth of one of a
     # convolutional network: with 100 steps 1% of the time at most.
-    checkpoint_every: int = _option(100, "steps from one checkpoint to the next", minimum=1)
-    tensorboard: bool = _option(False, "whether to write histories for TensorBoard too")
-    cache_frozen: bool = _option(False, "whether to compute the frozen network only once")
-    cache_gigabytes: float = _option(
+    checkpoint_every: int = option(100, "steps from one checkpoint to the next", minimum=1)
+    tensorboard: bool = option(False, "whether to write histories for TensorBoard too")
+    cache_frozen: bool = option(False, "whether to compute the frozen network only once")
+    cache_gigabytes: float = option(
         4.0, "memory for that in each process that trains, in units of 1e9 bytes", above=0
     )
-    imports: tuple[str, ...] = _option(
+    imports: tuple[str, ...] = option(
         (),
         "Python files or modules of one's own, which register rules, data sets, models, ...",
         kind=str,
@@ -216,7 +192,7 @@ class Setup:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +203,7 @@ class FigureStyle:
         ValueError: If a value is of the wrong type or out of range.
     """
 
-    figure_size: tuple[float, ...] = _option(
+    figure_size: tuple[float, ...] = option(
         (),
         "width and height of figures in inches, the height for each row of panels: 3.25,2.4 for a "
         "column of ICML, 3.5,2.5 of IEEE or Nature, 5.5,3.2 for the text of NeurIPS or ICLR, "
@@ -238,7 +214,7 @@ class FigureStyle:
         maximum=40,
         most=2,
     )
-    figure_font: tuple[str, ...] = _option(
+    figure_font: tuple[str, ...] = option(
         (),
         "font of figures: the name of one that is installed (as serif or Times New Roman), its "
         "size in points, or both as serif,8",
@@ -246,10 +222,10 @@ class FigureStyle:
         many=True,
         most=2,
     )
-    figure_title: bool = _option(True, "whether figures have a title and notes")
+    figure_title: bool = option(True, "whether figures have a title and notes")
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check(self)
         if len(self.figure_size) == 1:
             raise ValueError(
                 "Expected figure_size to be a width and a height. "
@@ -295,53 +271,6 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     return Config(**given)
 
 
-def parse(field: dataclasses.Field, text: str) -> list[Any]:
-    """Parses what the command line gives for a field.
-
-    Args:
-        field: A field of `Config` or `Setup`.
-        text: One value, or a comma list of values if the field takes one, in which 0-4 stands for
-            five integers if it makes a grid or takes ranges, or settings; "" is None, or () if the
-            default is.
-
-    Returns:
-        The field's values: more than one for a grid.
-
-    Raises:
-        ValueError: If a value cannot be parsed.
-    """
-    is_list = {"many", "grid"} & set(field.metadata)
-    if text == "" and field.default in (None, ()):
-        return [field.default]
-    if field.metadata.get("settings"):
-        return settings.parse(text)
-    try:
-        parts = [_span(field, part) for part in (text.split(",") if is_list else [text])]
-    except ValueError:
-        ranges = f", or a range of at most {_LONGEST_RANGE} as 0-4" * _has_ranges(field)
-        raise ValueError(
-            f"Expected {field.name} to be {_describe(field)}{ranges}. "
-            f"Received: {field.name}={text!r}"
-        ) from None
-    values = [value for part in parts for value in part]
-    return [tuple(values)] if field.metadata.get("many") else values
-
-
-def _has_ranges(field: dataclasses.Field) -> bool:
-    return field.metadata["kind"] is int and bool({"grid", "ranges"} & set(field.metadata))
-
-
-def _span(field: dataclasses.Field, text: str) -> Sequence[Any]:
-    """Returns the value that a text stands for, or the integers of a range, both ends included."""
-    ends = re.fullmatch(r"(\d+)-(\d+)", text)
-    if not ends or not _has_ranges(field):
-        return [field.metadata["kind"](text)]
-    span = range(int(ends[1]), int(ends[2]) + 1)
-    if not 1 <= span.stop - span.start <= _LONGEST_RANGE:  # Its len() may be too large to tell.
-        raise ValueError
-    return span
-
-
 def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
     """Returns a configuration for every combination of values.
 
@@ -356,65 +285,3 @@ def expand(grid: Mapping[str, list[Any]]) -> list[Config]:
         for values in itertools.product(*grid.values())
     ]
     return list(dict.fromkeys(configs))
-
-
-def _check_fields(choices: Config | Setup | FigureStyle) -> None:
-    """Raises a ValueError unless every field has a value as it declares.
-
-    Values that mean the same become the same: equal configurations have equal records.
-    """
-    for field in dataclasses.fields(choices):
-        value = getattr(choices, field.name)
-        if not (value is None and field.default is None):
-            values = value if field.metadata.get("many") else (value,)
-            _check(field, value, values)
-            if field.metadata["kind"] is float:
-                floats = tuple(map(float, values))
-                same = floats if field.metadata.get("many") else floats[0]
-                object.__setattr__(choices, field.name, same)
-            if field.metadata.get("lower"):
-                object.__setattr__(choices, field.name, value.lower())
-            if field.metadata.get("settings"):
-                object.__setattr__(choices, field.name, settings.canonical(value))
-
-
-def _describe(field: dataclasses.Field) -> str:
-    metadata = field.metadata
-    if "choices" in metadata:
-        return f"one of {', '.join(metadata['choices'])}"
-    noun = {int: "an integer", float: "a number", bool: "true or false", str: "a name"}
-    told = [noun[metadata["kind"]]]
-    if "maximum" in metadata:
-        told.append(f"from {metadata['minimum']} to {metadata['maximum']}")
-    elif "minimum" in metadata:
-        told.append(f"at least {metadata['minimum']}")
-    told += [f"above {metadata['above']}"] if "above" in metadata else []
-    told += [f"and at most {metadata['most']} of them"] if "most" in metadata else []
-    return " ".join(told)
-
-
-def _check(field: dataclasses.Field, value: Any, values: Any) -> None:
-    """Raises a ValueError unless every one of a field's values is as the field declares."""
-    kind, metadata = field.metadata["kind"], field.metadata
-
-    def is_valid(item: Any) -> bool:
-        if isinstance(item, bool) != (kind is bool):
-            return False
-        if not isinstance(item, (int, float) if kind is float else kind):
-            return False
-        if kind is float and not abs(item) <= sys.float_info.max:  # An integer may be larger.
-            return False
-        if "choices" in metadata and item not in metadata["choices"]:
-            return False
-        return not (
-            ("minimum" in metadata and item < metadata["minimum"])
-            or ("maximum" in metadata and item > metadata["maximum"])
-            or ("above" in metadata and item <= metadata["above"])
-        )
-
-    is_missing = not values and field.default != ()
-    is_list = isinstance(values, tuple) and len(values) <= metadata.get("most", len(values))
-    if is_missing or not is_list or not all(map(is_valid, values)):
-        raise ValueError(
-            f"Expected {field.name} to be {_describe(field)}. Received: {field.name}={value!r}"
-        )
