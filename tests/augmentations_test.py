@@ -15,6 +15,7 @@ from tests.command import TINY, contents, flags_of
 from tests.pipeline_test import one_error_line
 from wna_tf import caching, datasets
 from wna_tf.datasets import augmentations, pipeline
+from wna_tf.datasets.batches import Source
 from wna_tf.experiments import build, run_directory, training
 from wna_tf.experiments.config import Config
 
@@ -166,7 +167,7 @@ def test_what_cannot_be_augmented_ends_with_one_line(name, planned, tmp_path, co
 
 
 def test_nested_inputs_are_told():
-    source = pipeline.Source(9, lambda at, _: ({"a": at[:, None]}, tf.zeros([9, 2])))
+    source = Source(9, lambda at, _: ({"a": at[:, None]}, tf.zeros([9, 2])))
     data = pipeline.split(pipeline.Examples(source, source), 3, 0)
     with pytest.raises(ValueError) as error:
         augmentations.apply(data, "flip_crop")

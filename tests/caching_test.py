@@ -17,6 +17,7 @@ from tests.operations_test import executed
 from tests.samples import sample
 from wna_tf import caching
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 from wna_tf.experiments import run_directory, sweeps, training
 from wna_tf.experiments.config import Config, Setup
 from wna_tf.graph.forward_pass import Remembered
@@ -30,7 +31,7 @@ def make_data(examples=50, shape=SHAPE, batch_size=16, targets=4):
     rng = np.random.default_rng(0)
     x = tf.constant(rng.random((examples, *shape)), keras.config.floatx())
     y = tf.constant(rng.random((examples, targets)), keras.config.floatx())
-    source = pipeline.Source(examples, lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
+    source = Source(examples, lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
     return pipeline.split(pipeline.Examples(source, source), batch_size, 10, seed=3)
 
 
@@ -278,7 +279,7 @@ def test_several_inputs():
     def fetch(some, _):
         return {name: tf.gather(x, some) for name, x in arrays.items()}, tf.gather(y, some)
 
-    source = pipeline.Source(20, fetch)
+    source = Source(20, fetch)
     data = pipeline.split(pipeline.Examples(source, source), 5, 0)
     inputs = {name: keras.Input((40,), name=name) for name in arrays}
     x = layers.Add()([layers.Dense(32, "relu")(part) for part in inputs.values()])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wna_tf import datasets
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 
 
 def positions_source(size, offset=0):
@@ -21,7 +22,7 @@ def positions_source(size, offset=0):
         x = tf.cast(positions[:, None] + offset, tf.float32)
         return x, 2 * x
 
-    return pipeline.Source(size, fetch)
+    return Source(size, fetch)
 
 
 def split(n=60, batch_size=7, validation_size=10, **kwargs):
@@ -141,7 +142,7 @@ def test_augmentation_is_a_function_of_seed_and_step():
         seeds = tf.zeros_like(positions) if seeds is None else seeds
         return tf.cast(positions, tf.float32)[:, None], seeds[:, None]
 
-    source = pipeline.Source(20, fetch)
+    source = Source(20, fetch)
     data = pipeline.split(pipeline.Examples(source, source), 6, 0, seed=4)
     first = [y.ravel().tolist() for _, y in data.batches_from(0).take(9).as_numpy_iterator()]
     later = [y.ravel().tolist() for _, y in data.batches_from(5).take(4).as_numpy_iterator()]
@@ -200,7 +201,7 @@ def test_seeds_are_new_for_every_example_and_pass_and_only_for_training():
     def targets(dataset):
         return np.concatenate([y for _, y in dataset]).ravel().tolist()
 
-    source = pipeline.Source(50, fetch)
+    source = Source(50, fetch)
     data, same, other = (
         pipeline.split(pipeline.Examples(source, source), 20, 10, seed=seed) for seed in (5, 5, 6)
     )
@@ -217,7 +218,7 @@ def test_shapes_and_chance_follow_the_source_not_images():
         y = tf.tile(tf.cast(positions, tf.float32)[:, None, None], [1, 100, 2])
         return y[..., :1], y
 
-    source = pipeline.Source(30, fetch)
+    source = Source(30, fetch)
     examples = pipeline.Examples(source, source, chance_loss=lambda y: float(np.max(y)))
     data = pipeline.split(examples, batch_size=10, validation_size=5, data_limit=10)
     assert data.input_shape == (100, 1) and data.num_outputs == 2 and data.num_classes is None

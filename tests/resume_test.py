@@ -22,6 +22,7 @@ from tests.run_files import bits
 from tests.samples import rule_families
 from wna_tf import files
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 from wna_tf.experiments import config, environment, resume, run_directory, training
 from wna_tf.experiments.config import Setup
 
@@ -29,7 +30,7 @@ from wna_tf.experiments.config import Setup
 def data(n=26, batch_size=6):
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=[n, size]).astype(np.float32) for size in (4, 3))
-    source = pipeline.Source(n, lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
+    source = Source(n, lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
     return pipeline.split(pipeline.Examples(source, source), batch_size, 0, seed=3)
 
 

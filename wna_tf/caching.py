@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from wna_tf import progress
 from wna_tf.datasets import Data, Training, named_errors
-from wna_tf.datasets.pipeline import hold
+from wna_tf.datasets.batches import hold
 from wna_tf.graph.forward_pass import Evaluation, Remembered
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.learner import Learner

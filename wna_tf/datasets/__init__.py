@@ -17,9 +17,10 @@ from wna_tf.datasets import (
     prepared,
     teacher,
 )
+from wna_tf.datasets.batches import Source, Training
 from wna_tf.datasets.dataset import Dataset, from_arrays
 from wna_tf.datasets.folders import named_errors
-from wna_tf.datasets.pipeline import Data, Examples, Options, Source, Training
+from wna_tf.datasets.pipeline import Data, Examples, Options
 from wna_tf.datasets.some_classes import restrict
 from wna_tf.datasets.targets import encode
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 
 TRAINING_SIZE = 300
 TEST_SIZE = 100
@@ -53,8 +54,8 @@ def chance_loss(y: np.ndarray | tf.Tensor) -> float:
     return float(np.mean(np.sum(errors**2, axis=(1, 2))))
 
 
-def _source(x: np.ndarray) -> pipeline.Source:
+def _source(x: np.ndarray) -> Source:
     # On the CPU, where tf.data runs: it would copy from a GPU.
     with tf.device("CPU"):
         x, y = tf.constant(x), tf.constant(targets(x))
-    return pipeline.Source(len(x), lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
+    return Source(len(x), lambda some, _: (tf.gather(x, some), tf.gather(y, some)))

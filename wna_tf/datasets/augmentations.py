@@ -6,7 +6,8 @@ from typing import Any
 import tensorflow as tf
 
 from wna_tf import serialization
-from wna_tf.datasets.pipeline import Data, Source
+from wna_tf.datasets.batches import Source
+from wna_tf.datasets.pipeline import Data
 
 NONE = "none"
 PADDING = 4  # Pixels on each side of an image.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from wna_tf.datasets.batches import Source, hold
 from wna_tf.datasets.memory import centred_one_hot
-from wna_tf.datasets.pipeline import Examples, Options, Source, hold
+from wna_tf.datasets.pipeline import Examples, Options
 
 
 @dataclasses.dataclass(frozen=True)

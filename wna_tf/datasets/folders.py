@@ -15,6 +15,7 @@ from absl import logging
 
 from wna_tf import progress
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 # As Pillow decodes JPEG, to the bit; TensorFlow's default is hardly faster.
@@ -101,7 +102,7 @@ def source(
     image: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor],
     size: Sequence[int],
     targets: Callable[[tf.Tensor, int], tf.Tensor],
-) -> pipeline.Source:
+) -> Source:
     """Examples that are read and decoded, several at a time, when they are fetched.
 
     Args:
@@ -139,7 +140,7 @@ def source(
         with tf.control_dependencies([tf.debugging.Assert(tf.size(missing) == 0, [message])]):
             return tf.identity(x), targets(tf.gather(files.labels, positions), num_classes)
 
-    return pipeline.Source(len(files.names), fetch)
+    return Source(len(files.names), fetch)
 
 
 def decode(contents: tf.Tensor) -> tf.Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from wna_tf.datasets.pipeline import Source, hold
+from wna_tf.datasets.batches import Source, hold
 
 
 def centred_one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from wna_tf.datasets.pipeline import Examples, Source
+from wna_tf.datasets.batches import Source
+from wna_tf.datasets.pipeline import Examples
 
 _AT_A_TIME = 500  # Examples.
 

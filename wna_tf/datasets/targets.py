@@ -5,8 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from wna_tf.datasets.batches import Source
 from wna_tf.datasets.memory import centred_one_hot
-from wna_tf.datasets.pipeline import Data, Source
+from wna_tf.datasets.pipeline import Data
 
 # From labels int32 [batch] and the number of classes.
 FORMS = {

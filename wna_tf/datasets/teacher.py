@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf.datasets import pipeline
+from wna_tf.datasets.batches import Source
 
 TRAINING_SIZE = 50
 TEST_SIZE = 1000
@@ -47,5 +48,5 @@ def chance_loss(y: np.ndarray | tf.Tensor) -> float:
     return float(np.mean(np.square(np.asarray(y, np.float64))))
 
 
-def _source(x: tf.Tensor, y: tf.Tensor) -> pipeline.Source:
-    return pipeline.Source(len(x), lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
+def _source(x: tf.Tensor, y: tf.Tensor) -> Source:
+    return Source(len(x), lambda some, _: (tf.gather(x, some), tf.gather(y, some)))
