@@ -1,0 +1,41 @@
+"""The comparison of precisions: differences of runs that share a seed, and their errors."""
+
+import pathlib
+
+from benchmarks import precision
+from wna_tf.experiments.config import Config
+from wna_tf.experiments.run_directory import Run
+
+ACCURACIES = {("float32", 0): 0.5, ("float32", 1): 0.7}
+ACCURACIES |= {("mixed_bfloat16", 0): 0.4, ("mixed_bfloat16", 1): 0.8}
+
+
+def make_runs(rule):
+    for (policy, seed), accuracy in ACCURACIES.items():
+        config = Config(rule=rule, width=8, seed=seed, precision=policy)
+        result = {"test_accuracy": accuracy, "diverged": 3 if accuracy == 0.8 else None}
+        yield Run(pathlib.Path(config.name), config.to_dict(), result, [])
+
+
+def test_differences_are_those_of_runs_that_share_a_seed():
+    rows = precision.compare([*make_runs("readout"), *make_runs("backprop")])
+    assert [row["rule"] for row in rows] == ["backprop", "readout"]
+    expected = {
+        "dataset": "digits",
+        "width": 8,
+        "seeds": 2,
+        "float32": "60.00",
+        "float32_error": "10.00",
+        "mixed_bfloat16": "60.00",
+        "mixed_bfloat16_error": "20.00",
+        "difference": "0.00",
+        "difference_error": "10.00",
+        "diverged": 1,
+    }
+    assert rows[0] == expected | {"rule": "backprop"}
+    assert precision.table(rows, lambda row: row["difference"]).splitlines() == [
+        "| rule            | digits, width 8 |",
+        "|-----------------|-----------------|",
+        "| Backpropagation | 0.00            |",
+        "| Readout         | 0.00            |",
+    ]
