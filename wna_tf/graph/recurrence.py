@@ -64,8 +64,7 @@ class Recurrence(Affine):
         kernels = self._split(kernel)
         offsets = [self._split(self.offset(bias)) for bias in biases if self.offset]
 
-        def step(carry: Any, elements: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-            states, _ = carry
+        def step(time: tf.Tensor, states: list[tf.Tensor], arrays: list[Any]) -> tuple:
             products: list[tf.Tensor] = []
 
             def recurrent(p: tf.Tensor) -> tf.Tensor:
@@ -74,12 +73,29 @@ class Recurrence(Affine):
                 products.append(sum((offset[part] for offset in offsets), product))
                 return products[part]
 
-            return self.cell(recurrent, *elements, *self._constants(inputs), *states), products
+            elements = [each[time] for each in sequences]
+            after = self.cell(recurrent, *elements, *self._constants(inputs), *states)
+            found = zip(arrays, [*after, *products], strict=True)
+            return time + 1, after, [array.write(time + 1, each) for array, each in found]
 
-        nothing = [tf.zeros([batch, part.shape[-1]], dtype) for part in kernels]
-        after, products = tf.scan(step, sequences, (initial, nothing))
+        # The states before each step and after it are slices of one array, which copy nothing.
+        steps, known = tf.shape(sequences[0])[0], sequences[0].shape[0]
+        first = [*initial, *(tf.zeros([batch, part.shape[-1]], dtype) for part in kernels)]
+        arrays = [
+            tf.TensorArray(each.dtype, steps + 1, element_shape=each.shape).write(0, each)
+            for each in first
+        ]
+        _, _, arrays = tf.while_loop(
+            lambda time, *_: time < steps, step, (0, initial, arrays), maximum_iterations=steps
+        )
+        kept = [
+            tf.ensure_shape(array.stack(), [None if known is None else known + 1, *each.shape])
+            for array, each in zip(arrays, first, strict=True)
+        ]
+        before = [each[:-1] for each in kept[: len(initial)]]
+        found = [each[1:] for each in kept]
+        after, products = found[: len(initial)], found[len(initial) :]
         outputs = [loops.swap_time(states) for states, _ in zip(after, self.outputs, strict=False)]
-        before = list(map(loops.shift, initial, after))
         return Record(inputs, weights, outputs, loop=Loop(sequences, products, before))
 
     def push(
@@ -161,6 +177,8 @@ class Recurrence(Affine):
             du, products, _ = self._pull_back(loop, constants, above, nothing)
         else:
             kernels = self._split(feedback)
+            # For each delta, the first that is the same tensor.
+            same = list(range(1 + len(self.parts)))
 
             def step(time: tf.Tensor, after: list[tf.Tensor], written: list[Any]) -> tuple:
                 received, at = tf.nest.map_structure(lambda each: each[time], (above, loop))
@@ -169,11 +187,15 @@ class Recurrence(Affine):
                     for state, delta in enumerate(after)
                 }
                 du, products, before = self._pull_back(at, constants, deltas, kernels)
-                found = zip(written, [du, *products], strict=True)
-                return time - 1, before, [array.write(time, delta) for array, delta in found]
+                found = [du, *products]
+                same[:] = [[delta is other for other in found].index(True) for delta in found]
+                for place in set(same):
+                    written[place] = written[place].write(time, found[place])
+                return time - 1, before, written
 
             # A scan would keep the deltas of all states, too, and copy what it reads.
             steps = tf.shape(loop.sequences[0])[0]
+            last = [tf.zeros_like(states[0]) for states in loop.states]
             arrays = [
                 tf.TensorArray(each.dtype, steps, element_shape=each.shape[1:])
                 for each in (loop.sequences[0], *loop.products)
@@ -181,10 +203,10 @@ class Recurrence(Affine):
             _, before, arrays = tf.while_loop(
                 lambda time, *_: time >= 0,
                 step,
-                (steps - 1, [tf.zeros_like(states[0]) for states in loop.states], arrays),
+                (steps - 1, last, arrays),
                 maximum_iterations=steps,
             )
-            du, *products = (array.stack() for array in arrays)
+            du, *products = (arrays[place].stack() for place in same)
             given = slice(self.num_sequences + self.num_constants, None)
             carried[given] = before[: len(self.inputs[given])]
         carried[0] = loops.swap_time(du)

@@ -12,16 +12,6 @@ Cell = Callable[..., list[tf.Tensor]]
 """`cell(recurrent, u_t, *others, *states) -> states`, where `recurrent` is an affine map."""
 
 
-def shift(initial: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
-    """Returns the states before each step from the initial ones and those after each step.
-
-    Args:
-        initial: Initial states, [batch, units].
-        states: States after each step, [time, batch, units].
-    """
-    return tf.concat([initial[None], states[:-1]], 0)
-
-
 def swap_time(sequence: tf.Tensor) -> tf.Tensor:
     """Swaps [batch, time, ...] and [time, batch, ...]."""
     return tf.transpose(sequence, [1, 0, *range(2, sequence.shape.rank)])
