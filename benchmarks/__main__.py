@@ -18,8 +18,9 @@ BENCHMARKS = {
     ),
     "rules_kmnist": ("rules", "--network", "kmnist", "--widths", "8", "64", "256"),
     "rules_add": (
-        *("rules", "--network", "add", "--widths", "16", "64", "256", "--rules", "backprop"),
-        *("align_zero", "align_ada", "align_prop", "feedback_alignment", "readout", "linearized"),
+        *("rules", "--network", "add", "--widths", "16", "64", "256", "--steps", "20", "--rules"),
+        *("backprop", "align_zero", "align_ada", "align_prop", "feedback_alignment", "readout"),
+        "linearized",
     ),
     "rules_digits": ("rules", "--network", "digits", "--widths", "8", "64", "512", "--steps", "20"),
     "rules_vit": ("rules", "--network", "vit", "--widths", "64", "--rules", *TRANSFORMED),
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "pipeline": ("pipeline",),
     "scaling": ("scaling",),
     "sweeps": ("sweeps",),
+    "plans": ("plans",),
     "kernels": ("kernels", "--widths", "24", "64"),
 }
 

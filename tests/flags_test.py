@@ -17,7 +17,10 @@ SMALL = [name for name in FLAGFILES if name.endswith("_small")]
 # Beside the experiments of the papers.
 EVERY_RULE = {"rules_digits": 60, "precision_digits": 12, "precision_kmnist": 12}
 OTHERS = {"digits_width", "imagenet_sample", "pretrained_first", "pretrained_second"} | {
-    *(f"results_{name}" for name in ("alignment", "cifar10", "digits", "kmnist", "low_data")),
+    *(
+        f"results_{name}"
+        for name in ("alignment", "cifar10", "digits", "kmnist", "low_data", "rates")
+    ),
     *EVERY_RULE,
 }
 
