@@ -8,12 +8,11 @@
 A row for each data set, rule and width of sweeps that vary the precision. Columns: mean test
 accuracy in percent and its standard error over seeds in both; mean and standard error of the
 difference of the two that share a seed, mixed_bfloat16 less float32; how many runs of the latter
-diverged; and the time of a step in float32 to that in mixed_bfloat16, in rounds in which both take
-their turn. Two tables in Markdown are printed: of the differences, and of the times.
+diverged. Two tables in Markdown are printed: of the differences; and of the time of a step of a
+convolutional network in float32 to that in mixed_bfloat16, in rounds in which both take their turn.
 """
 
 import argparse
-import dataclasses
 import pathlib
 import statistics
 import sys
@@ -22,12 +21,11 @@ from typing import Any
 
 from wna_tf import files, rules
 from wna_tf.experiments import run_directory
-from wna_tf.experiments.config import Config, from_dict
 from wna_tf.experiments.reporting import tables
 
 BOTH = ("float32", "mixed_bfloat16")
 KEYS = ("dataset", "width", "rule")
-_STEPS = 20
+_STEPS = 4
 
 
 def compare(runs: Sequence[run_directory.Run]) -> list[dict[str, Any]]:
@@ -49,7 +47,7 @@ def compare(runs: Sequence[run_directory.Run]) -> list[dict[str, Any]]:
         differences = [b - a for a, b in zip(*accuracies.values(), strict=True)]
         row: dict[str, Any] = {**dict(zip(KEYS, group, strict=True)), "seeds": len(seeds)}
         for name, values in {**accuracies, "difference": differences}.items():
-            row[name] = f"{statistics.fmean(values):.2f}"
+            row[name] = f"{round(statistics.fmean(values), 2) + 0.0:.2f}"  # No -0.00.
             row[f"{name}_error"] = f"{statistics.stdev(values) / len(values) ** 0.5:.2f}"
         row["diverged"] = sum(
             found[*group, seed, BOTH[1]].result["diverged"] is not None for seed in seeds
@@ -63,20 +61,27 @@ def _in_order(group: tuple[str, int, str]) -> tuple[str, int, int]:
     return dataset, width, rules.names().index(rule)
 
 
-def time_steps(config: Config, rounds: int) -> float:
+def time_steps(rule: str, width: int, rounds: int) -> float:
     """Returns the time of a step in float32 to that in mixed_bfloat16.
 
     Args:
-        config: The run.
+        rule: Name of the rule.
+        width: Channels of the network for KMNIST.
         rounds: How often each takes its turn.
     """
+    import keras
+
     from benchmarks import cases
-    from wna_tf.experiments import build
 
     functions = {}
     for precision in BOTH:
-        data, learner = build.prepare(dataclasses.replace(config, precision=precision))
-        functions[precision] = cases.stepper(learner, data.batches_from(0), _STEPS)
+        keras.config.set_dtype_policy(precision)
+        batches = cases.repeat(cases.make_batch("kmnist", 100), -1)
+        functions[precision] = cases.stepper(
+            cases.make_model(rule, "kmnist", width), batches, _STEPS
+        )
+        functions[precision]()
+    keras.config.set_dtype_policy(BOTH[0])
     seconds, _ = cases.interleave(functions, rounds)
     return cases.ratios(seconds[BOTH[0]], seconds[BOTH[1]])[1]
 
@@ -105,19 +110,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=pathlib.Path, nargs="+", help="directories of the runs")
     parser.add_argument("--csv", type=pathlib.Path, required=True, help="file to write")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of steps; 0 for no times")
+    parser.add_argument("--rules", nargs="*", default=rules.names(), help="whose steps are timed")
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 256], help="and at which")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of steps")
     options = parser.parse_args()
     runs = [run for folder in options.runs for run in run_directory.read_runs(folder)]
     rows = compare(runs)
-    configs = {tuple(run.config[name] for name in KEYS): run.config for run in runs}
-    for row in rows if options.rounds else ():
-        config = from_dict(configs[tuple(row[name] for name in KEYS)])
-        row["speed_up"] = f"{time_steps(config, options.rounds):.2f}"
-        print(*(row[name] for name in (*KEYS, "speed_up")), file=sys.stderr, flush=True)
     files.write_rows(options.csv, rows)
     print(table(rows, lambda row: f"{row['difference']} ± {row['difference_error']}"))
-    if options.rounds:
-        print(table(rows, lambda row: row["speed_up"]))
+    times = []
+    for rule in options.rules:
+        speed_ups = [time_steps(rule, width, options.rounds) for width in options.widths]
+        times.append([rules.title(rule), *(f"{speed_up:.2f}" for speed_up in speed_ups)])
+        print(*times[-1], file=sys.stderr, flush=True)
+    print(tables.markdown([["rule", *(f"width {width}" for width in options.widths)], *times]))
 
 
 if __name__ == "__main__":

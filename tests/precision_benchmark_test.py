@@ -1,8 +1,10 @@
 """The comparison of precisions: differences of runs that share a seed, and their errors."""
 
+import csv
 import pathlib
 
 from benchmarks import precision
+from tests.conftest import ROOT
 from wna_tf.experiments.config import Config
 from wna_tf.experiments.run_directory import Run
 
@@ -39,3 +41,20 @@ def test_differences_are_those_of_runs_that_share_a_seed():
         "| Backpropagation | 0.00            |",
         "| Readout         | 0.00            |",
     ]
+
+
+def test_the_page_has_the_numbers_of_its_file():
+    with (ROOT / "docs" / "precision.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = _cells((ROOT / "docs" / "precision.md").read_text())
+    told = precision.table(rows, lambda row: f"{row['difference']} ± {row['difference_error']}")
+    _, _, *expected = _cells(told)
+    assert expected
+    for cells in expected:
+        assert cells in [found[: len(cells)] for found in page]
+
+
+def _cells(text):
+    """The cells of the lines of tables."""
+    lines = (line for line in text.splitlines() if line.startswith("|"))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
