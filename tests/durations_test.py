@@ -35,6 +35,18 @@ def test_a_run_behind_another_of_its_kind_builds_nothing():
     assert parts(depth=4)["build"] > parts()["build"]
 
 
+def test_batches_of_another_size_are_another_kind():
+    def total(*limits):
+        runs = [dataclasses.replace(RUN, data_limit=limit) for limit in limits]
+        return durations.total(runs, MACHINE)
+
+    def shared(*limits):
+        return sum(map(total, limits)) - total(*limits)
+
+    build = parts()["build"]
+    assert shared(400, 1200) - shared(40, 1200) == pytest.approx(build)  # Batches of 100 and of 20.
+
+
 def test_epochs_count_but_for_what_a_run_takes_once():
     once, twice = parts(), parts(epochs=20)
     assert twice["steps"] == pytest.approx(2 * once["steps"])

@@ -7,8 +7,8 @@ import pytest
 
 from tests.run_files import bits
 from tests.samples import rule_families, sample
-from wna_tf.experiments import reuse, training
-from wna_tf.experiments.config import Config, Setup
+from wna_tf.experiments import reuse, sweeps, training
+from wna_tf.experiments.config import Config, Setup, expand
 from wna_tf.learner import Learner
 
 TINY = Config(
@@ -93,6 +93,13 @@ def test_a_run_of_another_graph_has_a_learner_of_its_own(field, tmp_path, built)
     train(TINY, tmp_path / "first")
     train(dataclasses.replace(TINY, **field), tmp_path / "second")
     assert len(built) == 2
+
+
+def test_a_sweep_builds_a_learner_of_each_kind_once(tmp_path, built):
+    grid = expand({"data_limit": [20, 40, 30], "width": [4, 5], "batch_size": [20], "epochs": [1]})
+    runs, _ = sweeps.sweep(grid, tmp_path)
+    assert [run.config for run in runs] == [each.to_dict() for each in grid]
+    assert len(built) == 4  # 30 examples are three batches of 10.
 
 
 def test_the_learner_of_a_failure_is_left(tmp_path, built, monkeypatch):

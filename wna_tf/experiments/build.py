@@ -210,12 +210,21 @@ def count_steps(config: Config) -> int:
     Raises:
         FileNotFoundError: If images are to be counted that are not there.
     """
+    examples, batch_size = batches(config)
+    return config.epochs * math.ceil(examples / batch_size)
+
+
+def batches(config: Config) -> tuple[int, int]:
+    """Returns how many examples a run trains on, and how many of them make a batch.
+
+    Raises:
+        FileNotFoundError: If images are to be counted that are not there.
+    """
     size = datasets.training_size(
         config.dataset, config.data_dir, config.validation_size, config.image_size, config.classes
     )
     limit = None if config.data_limit is None else min(config.data_limit, size)
-    trained, batch_size = pipeline.limit(size, config.batch_size, limit)
-    return config.epochs * math.ceil(trained / batch_size)
+    return pipeline.limit(size, config.batch_size, limit)
 
 
 def dataset(config: Config) -> datasets.Dataset:

@@ -42,14 +42,15 @@ def parts(
     input_shape, target_shape = shapes
     blocks = costs.blocks(config, input_shape, target_shape[-1])
     rule, steps = build.rule(config), build.count_steps(config)
-    step = costs.seconds(rule, blocks, config.batch_size, machine)
-    forward = costs.seconds(_FORWARD, blocks, config.batch_size, machine)
-    validation, test = _batches(config)
+    _, batch_size = build.batches(config)
+    step = costs.seconds(rule, blocks, batch_size, machine)
+    forward = costs.seconds(_FORWARD, blocks, batch_size, machine)
+    validation, test = _batches(config, batch_size)
     diagnostics = [callbacks.get(name) for name in config.diagnostics]
     checkpoints = (steps - 1) // setup.checkpoint_every
     weights = 4 * sum(block.fan_in * block.units for block in blocks)
     sizes = [_sizes(block) for block in blocks]
-    each_epoch = [diagnostic.passes(sizes, config.batch_size) for diagnostic in diagnostics]
+    each_epoch = [diagnostic.passes(sizes, batch_size) for diagnostic in diagnostics]
     each_step = [diagnostic.passes_a_step for diagnostic in diagnostics]
     # Those that pass through the network, not over the weights alone.
     passing = sum(map(bool, map(max, each_epoch, each_step)))
@@ -111,10 +112,10 @@ def _sizes(block: costs.Block) -> Sizes:
     )
 
 
-def _batches(config: Config) -> tuple[int, int]:
+def _batches(config: Config, batch_size: int) -> tuple[int, int]:
     """Returns the number of batches to validate and to test on, as far as they are known."""
     dataset = build.dataset(config)
     test = dataset.test_size or 0
     size = config.validation_size
     validation = (dataset.validation_size if size is None else size) or test
-    return math.ceil(validation / config.batch_size), math.ceil(test / config.batch_size)
+    return math.ceil(validation / batch_size), math.ceil(test / batch_size)

@@ -79,9 +79,15 @@ def _seed(seed: int) -> None:
 
 
 def kind(config: Config) -> Hashable:
-    """Returns what runs have in common that differ in values alone."""
+    """Returns what runs have in common that differ in values alone, with batches of one shape.
+
+    Raises:
+        FileNotFoundError: If images are to be counted that are not there.
+    """
     default = Config()
-    return dataclasses.replace(config, **{name: getattr(default, name) for name in _VALUES})
+    examples, batch_size = build.batches(config)
+    values = {name: getattr(default, name) for name in _VALUES} | {"batch_size": batch_size}
+    return dataclasses.replace(config, **values), examples % batch_size == 0
 
 
 def _key(config: Config, strategy: str, data: Data) -> Hashable:

@@ -41,7 +41,7 @@ def sweep(
     executor: str = "local",
     setup: Setup = _SETUP,
 ) -> Outcome:
-    """Trains what is not finished yet.
+    """Trains what is not finished yet, runs that can share a learner one behind the other.
 
     A run that fails is recorded in its directory (`failure.json`) and the others go on; the next
     sweep tries it again. Runs that another process trains are left to it, and waited for. With
@@ -80,6 +80,10 @@ def sweep(
 
     done = strategies.from_chief(devices, finished)
     pending = [config for config, is_done in zip(configs, done, strict=True) if not is_done]
+    # Those of a kind, which share a learner, one behind the other.
+    kinds = {config: reuse.kind(config) for config in pending}
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds.values()))}
+    pending.sort(key=lambda config: places[kinds[config]])
     if pending:
         _try(pending, setup)
         files.make_directory(directory)
@@ -88,7 +92,7 @@ def sweep(
     failures = {}
     while pending:
         busy = []
-        for config, failure in execute(function, pending, progress.announce, reuse.kind):
+        for config, failure in execute(function, pending, progress.announce, kinds.__getitem__):
             if isinstance(failure, executors.Died):
                 failure = _record(failure, config, directory, setup)
             if failure == BUSY:
@@ -105,8 +109,9 @@ def sweep(
         pending = busy
     if not strategies.is_chief(devices):  # The chief may not have written its last run yet.
         return Outcome([], failures)
-    places = [directory / config.name for config in configs]
-    return Outcome([run_directory.read_run(p) for p in places if p not in failures], failures)
+    directories = [directory / config.name for config in configs]
+    runs = [run_directory.read_run(place) for place in directories if place not in failures]
+    return Outcome(runs, failures)
 
 
 def _try(configs: Sequence[Config], setup: Setup) -> None:
