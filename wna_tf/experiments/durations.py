@@ -4,6 +4,7 @@ What Python and Keras take is told in units of what this machine takes around a 
 (`costs.Machine.overhead`), from short runs of the small flagfiles' networks (docs/performance.md).
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,16 +13,18 @@ from wna_tf.callbacks import Sizes
 from wna_tf.experiments import build, costs, executors, reuse
 from wna_tf.experiments.config import Config, Setup
 
-_START = 60000  # A process, until the library is imported.
-_BUILD = 3900  # For each affine map: a learner, and the graphs of its steps.
-_RUN = 4000  # What every run does: data, weights anew, graphs that are its own, files.
-_EPOCH = 60  # Callbacks and the history.
-_EVALUATION = 40  # An evaluation, beside its batches.
+_START = 36000  # A process, until the library is imported.
+_FIGURE = 8000  # A figure of the report, in all its forms.
+_BUILD = 3200  # For each affine map: a learner, and the graphs of its steps.
+_RUN = 1900  # What every run does: data, weights anew, graphs that are its own, files.
+_EPOCH = 78  # Callbacks and the history.
+_EVALUATION = 48  # An evaluation, beside its batches.
 _DIAGNOSTIC, _MEASUREMENT = 350, 10  # A diagnostic, and what it measures, each epoch.
 _PASSES = 2500  # For each affine map: the graph of a diagnostic that passes through the network.
 _CHECKPOINT = 300  # A checkpoint, beside its bytes.
 _DISK = 5e8  # Bytes that are written in a second.
 _FORWARD = "readout"  # The rule whose steps are a forward pass, all but the head's update.
+_DIAGNOSED = 0.75  # A forward pass of a diagnostic, in units of such a step.
 _SETUP = Setup()
 
 
@@ -67,7 +70,7 @@ def parts(
     work = {
         "steps": steps * step,
         "evaluation": forward * (config.epochs * validation + test),
-        "diagnostics": forward * measured,
+        "diagnostics": _DIAGNOSED * forward * measured,
         "checkpoints": weights * (checkpoints + 1) / _DISK,
     }
     return {part: machine.overhead * n + work.get(part, 0) for part, n in starts.items()}
@@ -79,7 +82,7 @@ def total(
     setup: Setup = _SETUP,
     executor: str = "local",
 ) -> float:
-    """Returns the seconds of a sweep, without the runs of which they are not known.
+    """Returns the seconds of a sweep and its report, without the runs of which they are not known.
 
     Several processes share the arithmetic, for which one takes all cores; what Python and Keras do
     takes one core, of which each process has its own.
@@ -92,13 +95,28 @@ def total(
     """
     count = executors.count_processes(executor, len(configs))
     shared = machine._replace(overhead=machine.overhead / count)
-    seconds = machine.overhead * _START * (1 + (count > 1)) * bool(configs)
+    if not configs:
+        return 0.0
+    seconds = machine.overhead * (_START * (1 + (count > 1)) + _FIGURE * _figures(configs))
     known = set()
     for config in configs:
         kind = reuse.kind(config)
         seconds += sum((parts(config, shared, setup, kind not in known) or {}).values())
         known.add(kind)
     return seconds
+
+
+def _figures(configs: Sequence[Config]) -> int:
+    """Returns about how many figures a report has: of results by what makes axes, and of curves."""
+    axes = [
+        field.name
+        for field in dataclasses.fields(Config)
+        if field.name != "seed"
+        and field.metadata["kind"] in (int, float)
+        and len({getattr(config, field.name) for config in configs}) > 1
+    ]
+    diagnostics = {name for config in configs for name in config.diagnostics}
+    return (3 + len(diagnostics)) * (1 + len(axes))
 
 
 def _sizes(block: costs.Block) -> Sizes:
