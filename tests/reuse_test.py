@@ -96,7 +96,8 @@ def test_a_run_of_another_graph_has_a_learner_of_its_own(field, tmp_path, built)
 
 
 def test_a_sweep_builds_a_learner_of_each_kind_once(tmp_path, built):
-    grid = expand({"data_limit": [20, 40, 30], "width": [4, 5], "batch_size": [20], "epochs": [1]})
+    cheap = {"rule": ["readout"], "depth": [1], "batch_size": [20], "epochs": [1]}
+    grid = expand({"data_limit": [20, 40, 30], "width": [4, 5], **cheap})
     runs, _ = sweeps.sweep(grid, tmp_path)
     assert [run.config for run in runs] == [each.to_dict() for each in grid]
     assert len(built) == 4  # 30 examples are three batches of 10.
