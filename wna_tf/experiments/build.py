@@ -7,7 +7,7 @@ import math
 import pathlib
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -210,12 +210,28 @@ def count_steps(config: Config) -> int:
     Raises:
         FileNotFoundError: If images are to be counted that are not there.
     """
-    examples, batch_size = batches(config)
-    return config.epochs * math.ceil(examples / batch_size)
+    return config.epochs * batches(config).steps
 
 
-def batches(config: Config) -> tuple[int, int]:
-    """Returns how many examples a run trains on, and how many of them make a batch.
+class Batches(NamedTuple):
+    """The batches of an epoch.
+
+    Attributes:
+        examples: How many examples are trained on.
+        size: How many of them make a batch; the last has the remainder.
+    """
+
+    examples: int
+    size: int
+
+    @property
+    def steps(self) -> int:
+        """Their number."""
+        return math.ceil(self.examples / self.size)
+
+
+def batches(config: Config) -> Batches:
+    """Returns the batches of an epoch, from the official size of a run's data set.
 
     Raises:
         FileNotFoundError: If images are to be counted that are not there.
@@ -224,7 +240,7 @@ def batches(config: Config) -> tuple[int, int]:
         config.dataset, config.data_dir, config.validation_size, config.image_size, config.classes
     )
     limit = None if config.data_limit is None else min(config.data_limit, size)
-    return pipeline.limit(size, config.batch_size, limit)
+    return Batches(*pipeline.limit(size, config.batch_size, limit))
 
 
 def dataset(config: Config) -> datasets.Dataset:

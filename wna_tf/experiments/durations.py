@@ -44,8 +44,8 @@ def parts(
         return None
     input_shape, target_shape = shapes
     blocks = costs.blocks(config, input_shape, target_shape[-1])
-    rule, (examples, batch_size) = build.rule(config), build.batches(config)
-    steps = config.epochs * math.ceil(examples / batch_size)
+    rule, batches = build.rule(config), build.batches(config)
+    steps, batch_size = config.epochs * batches.steps, batches.size
     step = costs.seconds(rule, blocks, batch_size, machine)
     forward = costs.seconds(_FORWARD, blocks, batch_size, machine)
     validation, test = _batches(config, batch_size)
