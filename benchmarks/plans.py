@@ -15,10 +15,9 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import cases
+from benchmarks import cases, sweeps
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_DATA = _ROOT.parent / "shared" / "data" / "tfds"
 _UNITS = {"s": 1, "min": 60, "h": 3600, "days": 86400}
 
 
@@ -66,7 +65,7 @@ def _run(command: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flagfiles", nargs="+", choices=names(), default=names())
-    parser.add_argument("--data_dir", type=pathlib.Path, default=_DATA)
+    parser.add_argument("--data_dir", type=pathlib.Path, default=sweeps.DATA)
     parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
     options = parser.parse_args()
     rows = []

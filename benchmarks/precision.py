@@ -80,7 +80,7 @@ def time_steps(rule: str, width: int, rounds: int) -> float:
         functions[precision] = cases.stepper(
             cases.make_model(rule, "kmnist", width), batches, _STEPS
         )
-        functions[precision]()
+        functions[precision]()  # The policy holds while graphs are written.
     keras.config.set_dtype_policy(BOTH[0])
     seconds, _ = cases.interleave(functions, rounds)
     return cases.ratios(seconds[BOTH[0]], seconds[BOTH[1]])[1]

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_DATA = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
+DATA = pathlib.Path(__file__).parents[2] / "shared" / "data" / "tfds"
 ADD = {"loss": "sum_squared_error", "batch_size": 50, "learning_rate": 1e-3}
 CASES: dict[str, dict[str, Any]] = {
     "digits mlp 64": {"width": 64, "batch_size": 50, "learning_rate": 5.0, "epochs": 30},
     "digits cnn 32": {"model": "cnn", "width": 32, "learning_rate": 5.0, "epochs": 5},
     "kmnist cnn 64": {
         "dataset": "kmnist",
-        "data_dir": str(_DATA),
+        "data_dir": str(DATA),
         "model": "cnn",
         "width": 64,
         "data_limit": 2000,
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help="runs of each case")
     parser.add_argument("--json", type=pathlib.Path, help="file to write the rows to")
     options = parser.parse_args()
-    chosen = [case for case in options.cases if "data_dir" not in CASES[case] or _DATA.is_dir()]
+    chosen = [case for case in options.cases if "data_dir" not in CASES[case] or DATA.is_dir()]
     cases.write([row for case in chosen for row in measure(case, options.seeds)], options.json)
 
 
