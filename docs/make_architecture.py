@@ -75,7 +75,7 @@ STEP = (
             "computed",
             "reverse pass, from the last map to the first",
             ("each is transposed: delta below, update of its weights",),
-            "credit/reverse_mode.py, graph/operators.py",
+            "credit/reverse_mode.py, graph/maps.py",
         ),
     ),
     (

@@ -13,7 +13,12 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "wna_tf"
 # `graph` exports nothing by itself: what an expansion writes to, and a learner's `program`.
-FURTHER = ("wna_tf.graph.operators", "wna_tf.graph.program", "wna_tf.graph.registry")
+FURTHER = (
+    "wna_tf.graph.maps",
+    "wna_tf.graph.operators",
+    "wna_tf.graph.program",
+    "wna_tf.graph.registry",
+)
 _TITLES = ("Args", "Attributes", "Returns", "Yields", "Raises")
 _ITEM = re.compile(r"(\*{0,2}[\w.]+): (.*)", re.DOTALL)
 

@@ -16,7 +16,8 @@ from wna_tf import exports, linearize, replicas, rules
 from wna_tf.feedback import Context, Moment
 from wna_tf.graph.errors import Errors, Watched
 from wna_tf.graph.forward_pass import Networks, Remembered, Weights
-from wna_tf.graph.operators import Affine, Map
+from wna_tf.graph.maps import Map
+from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace

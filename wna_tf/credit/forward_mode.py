@@ -25,7 +25,7 @@ from wna_tf.credit.reverse_mode import collect
 from wna_tf.graph.errors import Errors
 from wna_tf.graph.forward_pass import Networks, State, evaluate
 from wna_tf.graph.jvp import Tangent
-from wna_tf.graph.operators import Delta, Map, Record, Value
+from wna_tf.graph.maps import Delta, Map, Record, Value
 
 Draw = Callable[[int, tf.Tensor], tf.Tensor]
 """`draw(index, like)`: tangents for the index-th output that gets some, [draws, *shape of like]."""

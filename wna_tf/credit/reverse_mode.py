@@ -18,7 +18,7 @@ import tensorflow as tf
 from wna_tf.feedback import Context, Feedback, Moment
 from wna_tf.graph.errors import Errors
 from wna_tf.graph.forward_pass import Evaluation
-from wna_tf.graph.operators import Delta, Map, Updates, Value
+from wna_tf.graph.maps import Delta, Map, Updates, Value
 from wna_tf.graph.program import Program
 
 

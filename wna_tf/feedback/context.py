@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from wna_tf.graph.errors import Errors
 from wna_tf.graph.forward_pass import Networks, Weights
-from wna_tf.graph.operators import Affine, Delta, Map, Record, Value
+from wna_tf.graph.maps import Delta, Map, Record, Value
+from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from wna_tf.feedback.context import Context
 from wna_tf.feedback.source import Changes, Feedback, FeedbackWeights, check_not_negative
-from wna_tf.graph.operators import Affine, Value
+from wna_tf.graph.maps import Value
+from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from wna_tf.feedback.context import Context, Moment
-from wna_tf.graph.operators import Affine, Value
+from wna_tf.graph.maps import Value
+from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 
 Changes = Iterator[tuple[keras.Variable, tf.Tensor]]

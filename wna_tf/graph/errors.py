@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from wna_tf import internals
 from wna_tf.graph.forward_pass import Networks
-from wna_tf.graph.operators import Local, Value
+from wna_tf.graph.maps import Value
+from wna_tf.graph.operators import Local
 
 Errors = Sequence[tuple[Value, tf.Tensor]]
 """Derivatives of the loss, [batch, ...], each with its place."""

@@ -4,7 +4,8 @@ import collections
 import dataclasses
 from collections.abc import Sequence
 
-from wna_tf.graph.operators import Affine, Map, Normalization, Value
+from wna_tf.graph.maps import Map, Value
+from wna_tf.graph.operators import Affine, Normalization
 from wna_tf.graph.recurrence import Recurrence
 
 

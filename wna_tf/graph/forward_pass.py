@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf.graph.jvp import Tangent
-from wna_tf.graph.operators import Map, Record, Value
+from wna_tf.graph.maps import Map, Record, Value
 from wna_tf.graph.program import Program
 
 Weights = Mapping[int, tf.Tensor]

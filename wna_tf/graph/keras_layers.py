@@ -13,7 +13,8 @@ from keras import ops
 
 from wna_tf import layers
 from wna_tf.graph import keras_recurrent as keras_recurrent  # Registers recurrent layers.
-from wna_tf.graph.operators import Activation, Affine, Normalization, Value
+from wna_tf.graph.maps import Value
+from wna_tf.graph.operators import Activation, Affine, Normalization
 from wna_tf.graph.registry import ELEMENTWISE, Emitter, register_layer, takes_training
 
 Linear = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

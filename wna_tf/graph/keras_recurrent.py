@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from wna_tf import internals, layers
-from wna_tf.graph.operators import Value
+from wna_tf.graph.maps import Value
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.graph.registry import Emitter, Refused, register_layer
 from wna_tf.layers.recurrent import Cell

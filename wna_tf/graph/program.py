@@ -8,7 +8,8 @@ from typing import Any, TypeGuard
 import keras
 import tensorflow as tf
 
-from wna_tf.graph.operators import Activation, Affine, Continuation, Map, Value
+from wna_tf.graph.maps import Map, Value
+from wna_tf.graph.operators import Activation, Affine, Continuation
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.graph.signature import Signature
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from wna_tf.graph.jvp import Tangent, push_through, transpose_jvp
-from wna_tf.graph.operators import Affine, Delta, Record, Updates, Value
+from wna_tf.graph.maps import Delta, Record, Updates, Value
+from wna_tf.graph.operators import Affine
 from wna_tf.layers import recurrent as loops
 
 

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from wna_tf.graph.operators import Activation, Affine, Local, Map, Value
+from wna_tf.graph.maps import Map, Value
+from wna_tf.graph.operators import Activation, Affine, Local
 
 
 class Refused(ValueError):  # noqa: N818 - a refusal, with its reason

@@ -12,7 +12,8 @@ from wna_tf.graph import keras_layers as keras_layers  # Registers Keras's layer
 from wna_tf.graph.cut import Cut
 from wna_tf.graph.errors import keep_logits
 from wna_tf.graph.folding import fold
-from wna_tf.graph.operators import Activation, Local, Map, Rearrangement, Value
+from wna_tf.graph.maps import Map, Value
+from wna_tf.graph.operators import Activation, Local, Rearrangement
 from wna_tf.graph.origins import ADDITIONS, CONTRACTIONS, ELEMENTWISE, REARRANGEMENTS, Origins
 from wna_tf.graph.program import Program
 from wna_tf.graph.recording import Call, Recording

@@ -15,7 +15,8 @@ import tensorflow as tf
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Context
 from wna_tf.graph.forward_pass import Networks, State
-from wna_tf.graph.operators import Affine, Delta, Map, Record, Updates, Value
+from wna_tf.graph.maps import Delta, Map, Record, Updates, Value
+from wna_tf.graph.operators import Affine
 from wna_tf.graph.recurrence import Recurrence
 from wna_tf.ntk.contraction import Factors
 
