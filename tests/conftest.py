@@ -28,6 +28,12 @@ def _seed():
 
 
 @pytest.fixture
+def names_from_the_start():
+    """The first layer of its kind is named as in a process of its own."""
+    keras.backend.clear_session()
+
+
+@pytest.fixture
 def double_precision():
     """Layers and data in float64."""
     keras.config.set_floatx("float64")
