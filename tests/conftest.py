@@ -1,6 +1,7 @@
 """What tests share: two logical devices, precision, the command line, runs to damage."""
 
 import contextlib
+import gc
 import pathlib
 import shutil
 import sys
@@ -25,6 +26,14 @@ SHARED = ROOT.parent / "shared"
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leftovers():
+    """Keeps graphs that TensorFlow never lets go out of later collections, which they slow down."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
