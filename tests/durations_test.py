@@ -138,7 +138,7 @@ def test_a_sweep_takes_what_its_runs_do_and_its_start():
 
 def test_processes_share_out_what_is_not_arithmetic(monkeypatch):
     monkeypatch.setattr(executors.processes.environment, "cores", lambda: 4)
-    grid = [dataclasses.replace(RUN, width=width) for width in range(1, 101)]
+    grid = [dataclasses.replace(RUN, width=width) for width in range(1, 41)]
     assert [executors.count_processes(name, 100) for name in executors.names()] == [1, 4, 4]
     one, four = (durations.total(grid, MACHINE, executor=name) for name in ("local", "processes"))
     assert one / 4 < four < one / 2
@@ -151,7 +151,7 @@ def test_processes_share_out_what_is_not_arithmetic(monkeypatch):
 
 def test_a_plan_tells_less_for_more_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(executors.processes.environment, "cores", lambda: 4)
-    monkeypatch.setattr(costs, "measure_machine", lambda: MACHINE._replace(overhead=0.1))
+    monkeypatch.setattr(costs, "this_machine", lambda: MACHINE._replace(overhead=0.1))
     grid = [dataclasses.replace(RUN, width=width) for width in range(1, 41)]
     one, four = (plans.describe(grid, tmp_path, executor=name) for name in ("local", "processes"))
     assert one.splitlines()[:-1] == four.splitlines()[:-1]  # The time of each run.

@@ -29,7 +29,7 @@ def describe(planned: Sequence[kernels.Planned], max_gigabytes: float) -> str:
         planned: The runs.
         max_gigabytes: Memory of a kernel's computation.
     """
-    machine = costs.measure_machine()
+    machine = costs.this_machine()
     lines = [["run", "state", "train", "test", "outputs", "files", "time"]]
     total = 0.0
     for one in planned:

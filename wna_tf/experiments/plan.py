@@ -85,7 +85,7 @@ def describe(
     for config in configs:
         training.check(build.pin(config), setup)
     counts = [build.count_steps(config) for config in configs]
-    machine = costs.measure_machine()
+    machine = costs.this_machine()
     total, unfinished = 0, []
     for config, steps in zip(configs, counts, strict=True):
         state = run_directory.state(directory / config.name)
