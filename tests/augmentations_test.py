@@ -34,7 +34,7 @@ def crops(image):
     return np.array(made)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SEEDS, st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3]))
 def test_each_image_is_mirrored_and_cropped_by_its_own_seed(seeds, height, width, channels):
     rng = np.random.default_rng(0)

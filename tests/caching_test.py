@@ -165,7 +165,7 @@ def test_what_is_remembered_is_not_computed(rule, tmp_path):
 
 
 @given(st.floats(0.001, 2.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_is_kept_fits_and_costs_most(share):
     data, learner = make_data(), make_learner(mlp(80), "linearized")
     fan_in = {name: step.fan_in for step, name in learner.program.affine_names.items()}

@@ -21,7 +21,7 @@ some_arrays = st.lists(
     max_size=3,
 )
 in_one_directory = settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import sys
 
+import hypothesis
 import keras
 import pytest
 import tensorflow as tf
@@ -15,6 +16,10 @@ from tests.command import TINY, Ended
 from wna_tf import callbacks, credit, datasets, feedback, files, models, rules
 from wna_tf.experiments import strategies, training
 from wna_tf_command import cli
+
+hypothesis.settings.register_profile("tests", deadline=None)  # Of time nothing is asserted.
+hypothesis.settings.load_profile("tests")
+gc.set_threshold(10_000)  # Graphs are many objects, and few of them garbage.
 
 (_CPU,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)

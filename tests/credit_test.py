@@ -111,7 +111,7 @@ def check_against_oracle(blocks, input_shape, rules, tolerance, batch=5):
             assert_close(gradients(learner, x, y), sum(expected, ()), tolerance, "oracle")
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(chains())
 def test_updates_are_those_of_the_oracle(chain):
     check_against_oracle(*chain, RULES, 1e-8)

@@ -19,7 +19,7 @@ from wna_tf.datasets import memory, pipeline
 STATM = pathlib.Path("/proc/self/statm")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 255), st.integers(2, 12), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_images_are_scaled_and_targets_centred(maximum, num_classes, channels, seed):
     rng = np.random.default_rng(seed)

@@ -128,7 +128,7 @@ def test_the_files_agree_with_scikit_learn(runs):
     assert "| 9     |" in (found.directory / "classes.md").read_text()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 2), min_size=1))
 def test_scores_of_classes_are_scikit_learns(pairs):
     labels, predictions = np.transpose(pairs)

@@ -196,7 +196,7 @@ def test_masks_are_those_of_keras(kind, mask):
         check(make(kind, "states", mask, has_states))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     mask=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=BATCH, max_size=BATCH),
     kind=st.sampled_from(sorted(KINDS)),

@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_public_code(cost, monkeypatch):
         assert 0 < control < value
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     height=st.integers(1, 6),
     width=st.integers(1, 6),

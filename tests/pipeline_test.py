@@ -41,7 +41,7 @@ def one_error_line(error):
     return message
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_split_is_first_n_with_ceil_many_batches(draws):
     n = draws.draw(st.integers(2, 80), "n")

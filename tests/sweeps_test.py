@@ -199,8 +199,19 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(tmp_path):
         assert [row | drop for row in other.history] == [row | drop for row in run.history]
 
 
-def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine, which takes SIGTERM for itself and keeps it when it has ended."""
     ray = pytest.importorskip("ray")
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield
+    ray.shutdown()
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
     monkeypatch.setattr(rules._TABLE, "_choices", dict(rules._TABLE._choices))
     rule = 'wna_tf.Rule("random", "initial", "current")'
     (tmp_path / "own_rule.py").write_text(f"import wna_tf\nwna_tf.rules.register('own', {rule})\n")
@@ -208,11 +219,7 @@ def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
     extensions.load(setup.imports)
     monkeypatch.delitem(sys.modules, "own_rule")
     grid = [*make_grid(), Config(**TINY, rule="own")]
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        there, failures = sweeps.sweep(grid, tmp_path / "ray", executor="ray", setup=setup)
-    finally:
-        ray.shutdown()
+    there, failures = sweeps.sweep(grid, tmp_path / "ray", executor="ray", setup=setup)
     here, _ = sweeps.sweep(grid, tmp_path / "local")
     assert not failures
     for ours, theirs in zip(here, there, strict=True):
@@ -220,8 +227,8 @@ def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
         assert ours.result | {"seconds": 0} == theirs.result | {"seconds": 0}
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_worker_of_ray_that_is_killed_is_a_failed_run(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
     attempt = sweeps.attempt
 
     def deadly(config, directory, setup):
@@ -231,11 +238,7 @@ def test_a_worker_of_ray_that_is_killed_is_a_failed_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweeps, "attempt", deadly)
     grid = make_grid()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="error")
-    try:
-        runs, failures = sweeps.sweep(grid, tmp_path, executor="ray")
-    finally:
-        ray.shutdown()
+    runs, failures = sweeps.sweep(grid, tmp_path, executor="ray")
     assert [run.config["rule"] for run in runs] == ["readout"]
     place = tmp_path / grid[0].name
     assert list(failures) == [place] and failures[place].startswith("Died: ")
