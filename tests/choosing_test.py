@@ -58,6 +58,14 @@ def test_what_diverged_is_worse_and_a_smaller_loss_is_better(diverged):
     assert choosing.is_chosen(others, ["learning_rate"], runs) == [False, True, False]
 
 
+def test_runs_that_are_older_than_a_field_choose():
+    rates = [Config(learning_rate=rate, seed=seed) for seed in (0, 1) for rate in (1.0, 2.0)]
+    runs = [make_run(config, validation_accuracy=config.learning_rate / 4) for config in rates[:2]]
+    for run in runs:
+        del run.config["num_tangents"]
+    assert choosing.is_chosen(rates[2:], ["learning_rate"], runs) == [False, True]
+
+
 def test_seeds_may_begin_with_files_of_their_own():
     configs = [
         Config(learning_rate=rate, seed=seed, initial_model="{seed}", initial_digest=str(seed))

@@ -172,6 +172,13 @@ def test_an_estimate_is_none_where_it_is_not_known():
     )
 
 
+@pytest.mark.parametrize("name", ["cifar10", "kmnist"])
+def test_images_cost_by_the_size_that_they_are_given(name):
+    size = dataclasses.replace(CIFAR10, dataset=name, image_size=96)
+    as_they_are = costs.estimate(dataclasses.replace(size, image_size=None), MACHINE)
+    assert costs.estimate(size, MACHINE) > as_they_are
+
+
 def test_a_machine_is_measured():
     assert all(value >= 0 for value in costs.measure_machine(rounds=1))
 

@@ -189,6 +189,21 @@ def test_diagnostics_have_blocks_controls_and_standard_errors():
     assert made["linearization_gap"].cells[8, 3].mean == 3.0
 
 
+def test_a_run_that_diverged_is_left_out_of_curves_and_counted():
+    good = make_history(3, accuracy=lambda t: 0.8, loss=lambda t: 0.5)
+    bad = make_history(3, accuracy=lambda t: 0.1, loss=lambda t: 1e30 if t == 1 else float("nan"))
+    runs = [make_run("backprop", 8, 0, 0.8, history=good)]
+    runs.append(make_run("backprop", 8, 1, 0.1, loss=None, history=bad))
+    cells = list(study(runs)["curves_accuracy"].cells.values())
+    assert [cell.mean for cell in cells] == [0.8] * 3
+    assert [(cell.count, cell.diverged) for cell in cells] == [(1, 1)] * 3
+
+
+def test_one_value_has_the_error_of_its_own_run():
+    records = [charts.Record({"x": 1}, None, 0.3), charts.Record({"x": 1}, 0.5, 0.02)]
+    assert charts.summarize(records, ["x"])[(1,)].error == 0.02
+
+
 def test_runs_without_validation_report_the_train_loss():
     run = run_directory.Run(pathlib.Path(), {"rule": "a"}, {"train_loss": 0.5}, [])
     assert measures.main(run) == "train_loss"

@@ -366,6 +366,13 @@ MISTAKES = {
 }
 
 
+def test_what_a_process_left_that_was_killed_at_the_beginning_is_no_obstacle(run, command):
+    (run / PLACE / ".wna_tf-1-ab").mkdir(parents=True)  # Where its settings were being written.
+    (run / PLACE / ".lock").touch()
+    ended = command("--mode=kernel", f"--run_dir={run}", "--dry_run")
+    assert ended.status == 0, ended
+
+
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_ends_with_one_line(name, run, command):
     change, flags, message = MISTAKES[name]

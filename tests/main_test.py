@@ -89,7 +89,7 @@ def test_a_report_is_of_all_runs_in_the_directory_or_of_those_asked_for(sweep, t
     everything = {"Backpropagation", "Align-ada", "Readout"}
     assert shown(directory, capsys.readouterr().out) == (everything, "6")
     asked = {
-        "--rule=backprop": ({"Backpropagation"}, "2"),
+        "--rule=backprop --optimizer=SGD": ({"Backpropagation"}, "2"),
         "--rule=readout": ({"Readout"}, "2"),  # One of them failed.
         "--rule=readout,backprop --width=8": ({"Backpropagation", "Readout"}, "2"),
         "--strides=1,2,2 --normalize --epochs=2 --data_limit=200": (everything, "6"),
@@ -109,6 +109,18 @@ def test_a_sweep_that_fails_is_in_the_report_of_what_was_finished_before(
         run(*arguments, f"--run_dir={directory}", "--rule=readout", "--width=8")
     assert exit_info.value.code == 1
     assert shown(directory, capsys.readouterr().out) == ({"Backpropagation", "Align-ada"}, "5")
+
+
+@pytest.mark.parametrize("mode", ["report", "evaluate", "export"])
+def test_what_has_no_plan_is_not_done_instead(mode, sweep, capsys):
+    directory, _ = sweep
+    before = {path: path.stat().st_mtime_ns for path in directory.rglob("*")}
+    with pytest.raises(SystemExit) as exit_info:
+        run(f"--mode={mode}", f"--run_dir={directory}", "--dry_run")
+    assert exit_info.value.code == 2
+    expected = f"Expected --dry_run with --mode=train or kernel. Received: --mode={mode}\n"
+    assert capsys.readouterr().err == expected
+    assert {path: path.stat().st_mtime_ns for path in directory.rglob("*")} == before
 
 
 def test_a_filter_that_leaves_nothing_ends_with_one_line(sweep, capsys):

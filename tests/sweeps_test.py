@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -219,7 +220,8 @@ def test_ray_trains_what_this_process_trains(tmp_path, monkeypatch):
     extensions.load(setup.imports)
     monkeypatch.delitem(sys.modules, "own_rule")
     grid = [*make_grid(), Config(**TINY, rule="own")]
-    there, failures = sweeps.sweep(grid, tmp_path / "ray", executor="ray", setup=setup)
+    monkeypatch.chdir(tmp_path)  # Where the cluster was not started.
+    there, failures = sweeps.sweep(grid, pathlib.Path("ray"), executor="ray", setup=setup)
     here, _ = sweeps.sweep(grid, tmp_path / "local")
     assert not failures
     for ours, theirs in zip(here, there, strict=True):

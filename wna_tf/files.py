@@ -82,6 +82,11 @@ def _moving(directory: pathlib.Path) -> contextlib.AbstractContextManager[None]:
     return locks.claimed(directory / f"{_HALF}move", wait=True)
 
 
+def is_half_written(path: pathlib.Path) -> bool:
+    """Returns whether a path is where something is being written, or was when a process ended."""
+    return path.name.startswith(_HALF)
+
+
 def clean(directory: pathlib.Path) -> None:
     """Removes what killed processes have left half-written, and puts back what they had moved.
 

@@ -26,6 +26,7 @@ FIELDS = [field for field in dataclasses.fields(config.Config) if field.name not
 SETUP = dataclasses.fields(config.Setup)
 STYLE = dataclasses.fields(config.FigureStyle)
 FLAGS = flags.FLAGS
+PLANNED = ("train", "kernel")  # Modes of which a plan can be made.
 flags.DEFINE_bool("help", False, "show this help", short_name="h")
 flags.DEFINE_enum(
     "mode", "train", ["train", "report", "evaluate", "export", "kernel"], "what to do"
@@ -131,6 +132,10 @@ def style() -> config.FigureStyle:
 
 def execute(directory: pathlib.Path) -> int:
     """Does what the flags say, and returns the status of the process."""
+    if FLAGS.dry_run and FLAGS.mode not in PLANNED:
+        raise ValueError(
+            f"Expected --dry_run with --mode={' or '.join(PLANNED)}. Received: --mode={FLAGS.mode}"
+        )
     if FLAGS.mode == "train":
         return train(directory)
     if FLAGS.mode == "export":

@@ -1,7 +1,7 @@
 """Image classification sets of TensorFlow Datasets (TFDS), by name; nothing is read here."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from wna_tf.datasets.dataset import Dataset
@@ -24,7 +24,12 @@ def _dataset(name: str, **facts: Any) -> Dataset:
 
         return tfds_images.describe(name, options)
 
-    tells: Callable | None = None if facts else describe
+    def resize(options: Options) -> Mapping[str, Any]:
+        (height, width, channels), targets = facts["shapes"]
+        size = options.image_size
+        return {"shapes": ((size or height, size or width, channels), targets)}
+
+    tells = resize if facts else describe
     return Dataset(load, is_generated=False, describe=tells, **facts)
 
 

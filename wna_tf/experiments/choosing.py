@@ -69,7 +69,8 @@ def is_chosen(
         score = -math.inf
         if value is not None and not run.result.get("diverged"):
             score = value if name.endswith("accuracy") else -value
-        rest, values = _split(run.config, fields)
+        # A run that is older than a field has its default.
+        rest, values = _split(Config().to_dict() | run.config, fields)
         if rest not in best or score > best[rest][0]:
             best[rest] = score, values
     split = [_split(config.to_dict(), fields) for config in configs]

@@ -2,6 +2,8 @@
 
 import importlib.util
 import logging
+import os
+import pathlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -54,8 +56,11 @@ def on_ray(
         share = min(1, resources.get("GPU", 0))
         room = int(resources["GPU" if share else "CPU"])
 
+        here = pathlib.Path.cwd()
+
         @ray.remote(num_cpus=1, num_gpus=share, max_retries=0)
         def apply(item: Any) -> Any:
+            os.chdir(here)  # Where paths begin that are not absolute.
             return function(item)
 
         waiting = list(reversed(items))

@@ -97,7 +97,7 @@ def check(run: pathlib.Path, settings: Mapping[str, int]) -> None:
 
 def _is_own(folder: pathlib.Path) -> bool:
     """Returns whether a directory is that of a kernel, or one that a killed process began."""
-    names = {path.name for path in folder.glob("*")}
+    names = {path.name for path in folder.glob("*") if not files.is_half_written(path)}
     return SETTINGS in names or names == {locks.NAME}
 
 

@@ -61,6 +61,8 @@ def parse(field: dataclasses.Field, text: str) -> list[Any]:
             f"Received: {field.name}={text!r}"
         ) from None
     values = [value for part in parts for value in part]
+    if field.metadata.get("lower"):
+        values = [value.lower() for value in values]
     return [tuple(values)] if field.metadata.get("many") else values
 
 

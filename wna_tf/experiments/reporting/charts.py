@@ -146,9 +146,10 @@ def summarize(records: Sequence[Record], keys: Sequence[str]) -> dict[tuple, Cel
 
 def _summarize(group: Sequence[Record]) -> Cell:
     values = [record.value for record in group if record.value is not None]
+    errors = [record.error for record in group if record.value is not None]
     return Cell(
         mean=statistics.fmean(values) if values else float("nan"),
-        error=_standard_error(values) if len(values) > 1 else group[0].error,
+        error=_standard_error(values) if len(values) > 1 else next(iter(errors), 0.0),
         count=len(values),
         diverged=len(group) - len(values),
         chance=group[0].chance,

@@ -147,16 +147,20 @@ def against(
 
 
 def _last(run: run_directory.Run, track: Sequence[Record], x: str, end: float) -> Record:
-    """Returns the last record of a history, up to an end, as a result; a diverged run has none."""
+    """Returns the last record of a history, up to an end, as a result."""
     last = max((record for record in track if record.keys[x] <= end), key=lambda r: r.keys[x])
     told = {key: value for key, value in last.keys.items() if key != x}
-    return last._replace(keys=told, value=last.value if measures.is_finished(run) else None)
+    return last._replace(keys=told)
 
 
 def _track(
     run: run_directory.Run, column: str, told: dict[str, Any], x: str = EPOCH
 ) -> list[Record]:
-    """Returns a record of each finite value in a column of a run's history."""
+    """Returns a record of each finite value in a column of a run's history.
+
+    A run that diverged has no values there, as it has no result.
+    """
+    is_finished = measures.is_finished(run)
     head, slash, block = column.partition("/")
     error = f"{head}_error{slash}{block}"
 
@@ -165,7 +169,11 @@ def _track(
         return int(epoch) if x == EPOCH else float(f"{run.config[fields.RATE] * epoch:.9g}")
 
     return [
-        Record(told | {x: place(row[EPOCH])}, row[column], row.get(error, 0.0))
+        Record(
+            told | {x: place(row[EPOCH])},
+            row[column] if is_finished else None,
+            row.get(error, 0.0),
+        )
         for row in run.history
         if math.isfinite(row.get(column, math.nan))
     ]
