@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import wna_tf
 from tests.diagnosed import MAPS, fit, make_data, make_learner, measure
 from tests.helpers import precision
 from wna_tf.callbacks import FeedbackAngle
@@ -30,6 +31,15 @@ def test_backprop_has_no_angles():
     }
     for name, values in angles.items():
         np.testing.assert_allclose(values, 0, atol=1e-3, err_msg=name)
+
+
+def test_backprop_has_no_angles_to_losses_of_layers():
+    inputs = keras.Input((6,))
+    hidden = keras.layers.Dense(5, "tanh", activity_regularizer=keras.regularizers.L2(1.0))(inputs)
+    learner = wna_tf.Learner(keras.Model(inputs, keras.layers.Dense(3)(hidden)), "backprop")
+    learner.compile("sgd", "mse")
+    angles = measure(learner, FeedbackAngle(*make_data()))
+    np.testing.assert_allclose(angles["network_update_angle"], 0, atol=0.02)
 
 
 @pytest.mark.parametrize("rule", ALIGN)

@@ -240,3 +240,41 @@ def two_heads():
 def test_direct_feedback_refuses_what_it_cannot_project_to(network, reason):
     with pytest.raises(ValueError, match=rf"^Expected .*{reason}"):
         wna_tf.Learner(network(), "direct_feedback_alignment")
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        initializers.TruncatedNormal(stddev=0.5),
+        initializers.Orthogonal(gain=2.0),
+        initializers.RandomUniform(-0.3, 0.3),
+        initializers.RandomNormal(stddev=0.2),
+        initializers.GlorotUniform(),
+    ],
+    ids=lambda some: type(some).__name__,
+)
+def test_the_deviation_of_a_kernel_is_that_of_its_initializer(initializer):
+    network = keras.Sequential(
+        [keras.Input((200,)), keras.layers.Dense(80, kernel_initializer=initializer)]
+    )
+    (step,) = wna_tf.Learner(network).program.affine_maps
+    kernel = keras.ops.convert_to_numpy(step.kernel)
+    np.testing.assert_allclose(wna_tf.feedback.random.deviation(step), kernel.std(), rtol=0.03)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_forward_feedback_learns_the_jacobian_to_where_the_error_is_taken(activation):
+    network = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(3, activation)]
+    )
+    rule = wna_tf.Rule(wna_tf.feedback.DirectForward(rate=1.0))
+    learner = wna_tf.Learner(network, rule)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=activation is None)
+    learner.compile(keras.optimizers.SGD(1.0), loss)
+    x = np.random.default_rng(0).normal(size=(20000, 4)).astype("float32")
+    outputs = keras.ops.convert_to_numpy(network(x))
+    targets = outputs if activation else keras.ops.convert_to_numpy(keras.ops.softmax(outputs))
+    learner.train_on_batch(x, targets)  # Its error is zero: the kernel stays.
+    kernel = keras.ops.convert_to_numpy(network.layers[-1].kernel)
+    learned = keras.ops.convert_to_numpy(learner.feedback_weights[0])
+    assert np.linalg.norm(learned - kernel) < 0.05 * np.linalg.norm(kernel)

@@ -97,7 +97,7 @@ class Case:
         return self.inputs if self.mask is None else [*self.inputs, tf.constant(self.mask)]
 
     def _trace(self):
-        emit = Emitter(self.training, set())
+        emit = Emitter(self.training, set(), set())
         inputs = [emit.new_value() for _ in self.inputs]
         sequences, *states = [
             emit.affine(dense, keras.ops.matmul, place, dense.kernel, dense.bias)
@@ -319,6 +319,6 @@ def test_mixed_precision_computes_in_the_lower_one(kind):
 def test_states_that_outlive_a_batch_are_refused():
     layer = layers.LSTM(UNITS, stateful=True)
     layer.build((BATCH, TIME, FEATURES))
-    emit = Emitter(True, set())
+    emit = Emitter(True, set(), set())
     with pytest.raises(Refused, match=r"stateful=True, .* give them as initial_state"):
         find_expansion(layer)(layer, emit, emit.new_value())

@@ -303,6 +303,74 @@ def test_a_learner_whose_layers_were_frozen_or_unfrozen_is_loaded_as_it_was(tmp_
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("rule", ["align_zero", "linearized"])
+def test_a_scale_that_was_frozen_after_training_is_loaded_as_it_began(rule, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 2))
+    scale = keras.layers.LayerNormalization()
+    dense = [keras.layers.Dense(5), scale, keras.layers.Dense(2)]
+    learner = wna_tf.Learner(keras.Sequential([keras.Input((4,)), *dense]), rule)
+    learner.compile(keras.optimizers.SGD(0.5), "mse")
+    learner.fit(x, y, epochs=5, verbose=0)
+    scale.trainable = False
+    learner.compile(keras.optimizers.SGD(0.5), "mse")
+    learner.save(tmp_path / "learner.keras")
+    loaded = keras.models.load_model(tmp_path / "learner.keras")
+    for network in ("initial", "current"):
+        ours, theirs = (some.evaluate_networks(x)[network].outputs[0] for some in (learner, loaded))
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
+    for ours, theirs in zip(learner.updates(x, y), loaded.updates(x, y), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        loaded.predict(x, verbose=0), learner.predict(x, verbose=0), rtol=1e-5
+    )
+
+
+def test_readout_leaves_the_blocks_alone_that_have_a_regularizer():
+    l2 = keras.regularizers.L2(0.1)
+    hidden, head = (keras.layers.Dense(n, kernel_regularizer=l2) for n in (5, 2))
+    learner = wna_tf.Learner(keras.Sequential([keras.Input((4,)), hidden, head]), "readout")
+    learner.compile(keras.optimizers.SGD(0.5), "mse")
+    before = [keras.ops.convert_to_numpy(layer.kernel) for layer in (hidden, head)]
+    learner.train_on_batch(np.ones((3, 4)), np.zeros((3, 2)))
+    np.testing.assert_array_equal(hidden.kernel, before[0])
+    assert np.all(np.array(head.kernel) != before[1])
+
+
+class Size(keras.layers.Layer):
+    """Measures what passes."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.measured = keras.metrics.Mean(name="size")
+
+    def call(self, inputs):
+        self.measured.update_state(keras.ops.mean(keras.ops.abs(inputs)))
+        return inputs
+
+
+def test_a_metric_of_a_layer_is_that_of_keras():
+    x, y = np.random.default_rng(0).normal(size=(2, 6, 4))
+    sizes = []
+    for wrap in (lambda network: network, wna_tf.Learner):
+        keras.utils.set_random_seed(0)
+        stack = [keras.Input((4,)), keras.layers.Dense(5), Size(), keras.layers.Dense(4)]
+        model = wrap(keras.Sequential(stack))
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        sizes.append(model.fit(x, y, batch_size=3, verbose=0).history["size"][0])
+    assert sizes[0] > 0
+    np.testing.assert_allclose(sizes[1], sizes[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean_with_sample_weight"])
+def test_losses_that_are_no_means_are_refused_on_replicas(reduction, mirrored):
+    with mirrored.scope():
+        learner = make_learner("backprop")
+        learner.compile("sgd", keras.losses.MeanSquaredError(reduction=reduction))
+    with pytest.raises(ValueError, match=f"means over examples .* Received: '{reduction}'"):
+        learner.fit(*make_data(10), batch_size=5, verbose=0)
+
+
 def test_a_learner_inside_a_network_is_refused():
     inner = wna_tf.Learner(wna_tf.models.mlp((8, 8, 1), 10, 4), "align_zero", name="inner")
     inputs = keras.Input((8, 8, 1))

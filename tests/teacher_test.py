@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -47,6 +48,17 @@ def test_the_ridge_term_is_added_to_the_last_update_until_it_is_switched_off():
         np.testing.assert_allclose(after_hidden, hidden - 0.5 * updates[0], rtol=1e-4, atol=1e-6)
         expected = beta - 0.5 * (updates[1] + ridge * beta)
         np.testing.assert_allclose(after_beta, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_ridge_ends_behind_an_optimizer_that_scales_the_loss():
+    learner = wna_tf.Learner(wna_tf.models.mlp((4,), 1, 3, depth=1), "backprop")
+    inner = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    learner.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    (schedule := callbacks.RidgeUntil(1)).set_model(learner)
+    schedule.on_epoch_begin(0)
+    assert inner.weight_decay == 0.5
+    schedule.on_epoch_begin(1)
+    assert inner.weight_decay is None
 
 
 @pytest.mark.parametrize("value", [-0.1, float("inf")])

@@ -21,7 +21,7 @@ from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 from wna_tf.graph.registry import Refused, register_layer
 from wna_tf.graph.tracing import trace
-from wna_tf.own_weights import OwnWeights
+from wna_tf.own_weights import OwnWeights, choose_trained
 from wna_tf.trainer import Trainer
 
 
@@ -117,7 +117,8 @@ class Learner(Trainer):
         )
         self._number = next(_numbers)
         self.network = network
-        self._program = trace(network)
+        variables = choose_trained(network, trained)
+        self._program = trace(network, [id(variable) for variable in variables])
         if self._program.losses and (
             self.rule.error != "current" or self.credit != credits.Reverse()
         ):
@@ -128,7 +129,7 @@ class Learner(Trainer):
         self.output_names = self._program.signature.output_names  # Keras names losses by them.
         # Its attributes are not the learner's own: Keras would save those of the network twice.
         self._own = OwnWeights(
-            self._add_own_weight, network, self._program, self.rule.feedback, seed, trained
+            self._add_own_weight, variables, self._program, self.rule.feedback, seed
         )
         self.initial_weights = self._own.initial
         self.feedback_weights = self._own.feedback
@@ -322,7 +323,8 @@ class Learner(Trainer):
             observe(step)
         # Whatever predicts: the network keeps its moving statistics, at its current weights.
         state = step.networks["current"].state
-        for variable in self.network.non_trainable_variables:
+        states = [*self.network.non_trainable_variables, *self.network.metrics_variables]
+        for variable in states:
             value = state.get_current_value(variable)
             if value is not None and id(variable) not in self._program.variables:
                 variable.assign(value)
@@ -369,6 +371,11 @@ class Learner(Trainer):
         source = self.rule.feedback
         credited = self.credit.assign(context, source, errors)
         context = dataclasses.replace(context, updates=credited.updates, deltas=credited.deltas)
+        if not source.reaches:  # What does not learn is left alone by regularizers, too.
+            penalties = [
+                penalty if id(variable) in credited.updates else None
+                for variable, penalty in zip(variables, penalties, strict=True)
+            ]
         further: dict[int, tf.Tensor] = {}
         for variable, update in source.learn(context):
             further[id(variable)] = _add(further.get(id(variable)), context.weigh(update))
@@ -393,6 +400,7 @@ class Learner(Trainer):
         """
         share, alone = replicas.share(x), errors
         if share is not None:
+            self._check_reductions()
             count = tf.distribute.get_strategy().num_replicas_in_sync
             alone = _scale(errors, count)
             errors = _scale(alone, share)
@@ -412,6 +420,16 @@ class Learner(Trainer):
             loss_scale=loss_scale,
         )
         return context, errors
+
+    def _check_reductions(self) -> None:
+        """Checks that losses are means over examples: of others no replica knows its part."""
+        losses = [some for some in keras.tree.flatten(self.loss) if isinstance(some, keras.Loss)]
+        others = {some.reduction for some in losses} - {"sum_over_batch_size", "mean"}
+        if others:
+            raise ValueError(
+                "Expected losses that are means over examples (reduction='sum_over_batch_size'), "
+                f"on several replicas. Received: {', '.join(map(repr, sorted(map(str, others))))}"
+            )
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the initial and the feedback weights; Keras calls it.

@@ -20,12 +20,10 @@ class OwnWeights:
 
     Args:
         add: `add(name, shape, initializer, dtype)` makes a variable.
-        network: The network.
+        trained: The network's variables that are trained.
         program: The network as a program.
         feedback: Source of the feedback weights.
         seed: Seed of feedback weights.
-        trained: Indices of those of `network.variables` that are trained; None for the trainable
-            ones.
 
     Attributes:
         trained: The `id` of every variable that is trained.
@@ -33,18 +31,15 @@ class OwnWeights:
         feedback: The feedback weights, variables.
         learned: Those of them that the optimizer trains.
 
-    Raises:
-        ValueError: If there are no variables of these indices.
     """
 
     def __init__(
         self,
         add: Callable[[str, Any, Any, str], keras.Variable],
-        network: keras.Model,
+        trained: Sequence[keras.Variable],
         program: Program,
         feedback: Feedback,
         seed: int,
-        trained: Sequence[int] | None,
     ):
         self._program = program
         self._source = feedback
@@ -56,8 +51,7 @@ class OwnWeights:
             self._begin.append((made, begin))
             return made
 
-        variables = _choose_trained(network, trained)
-        self.trained = tuple(id(variable) for variable in variables)
+        self.trained = tuple(id(variable) for variable in trained)
         self.initial = [
             make(
                 f"initial_weight_{index}",
@@ -65,7 +59,7 @@ class OwnWeights:
                 functools.partial(_copy, variable),
                 variable.dtype,
             )
-            for index, variable in enumerate(variables)
+            for index, variable in enumerate(trained)
         ]
         self._served = tuple(feedback.weights(program))
         # Seeds, names and files have the index among all: other weights may be trained next time.
@@ -156,9 +150,16 @@ def _reseed(initializer: Any, index: int, seed: int) -> keras.initializers.Initi
     return reseed(initializer, seed, index)
 
 
-def _choose_trained(
-    network: keras.Model, indices: Sequence[int] | None
-) -> Sequence[keras.Variable]:
+def choose_trained(network: keras.Model, indices: Sequence[int] | None) -> Sequence[keras.Variable]:
+    """Returns the variables of a network that are trained.
+
+    Args:
+        network: The network.
+        indices: Indices of those of `network.variables`; None for the trainable ones.
+
+    Raises:
+        ValueError: If there are no variables of these indices.
+    """
     variables = network.variables
     if indices is None:
         return network.trainable_variables

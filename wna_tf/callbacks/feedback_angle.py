@@ -109,7 +109,7 @@ class FeedbackAngle(BatchDiagnostic):
         """Returns backpropagation's updates at some values of the trainable variables."""
         learner = self.model
         pairs = list(zip(learner.trainable_variables, weights, strict=True))
-        with keras.StatelessScope(pairs), tf.GradientTape() as tape:
+        with keras.StatelessScope(pairs, collect_losses=True), tf.GradientTape() as tape:
             tape.watch(weights)
             loss = learner.compute_loss(x, y, learner.network(x, training=True), training=True)
         return tape.gradient(loss, weights, unconnected_gradients="zero")

@@ -18,6 +18,8 @@ class RidgeUntil(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if epoch >= self.epochs and self.model.optimizer.weight_decay:
-            self.model.optimizer.weight_decay = None
+        # Around it is one that scales the loss, where precision asks for that.
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if epoch >= self.epochs and optimizer.weight_decay:
+            optimizer.weight_decay = None
             self.model.make_train_function(force=True)

@@ -226,7 +226,8 @@ class DirectForward(Direct):
             for some in context.owned
             if some.variables
         }
-        (pushed,) = network.push({}, perturbed)
+        # To where the error is taken: of a last softmax before it.
+        (pushed,) = network.push({}, perturbed, [place for place, _ in context.errors]) or [None]
         if pushed is None:
             return
         for maps, variables, values in context.owned:

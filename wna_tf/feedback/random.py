@@ -11,6 +11,8 @@ from wna_tf.feedback.source import Feedback, FeedbackWeights, has_seed, redraw
 from wna_tf.graph.operators import Affine
 from wna_tf.graph.program import Program
 
+_TRUNCATED = 0.87962566  # Standard deviation of a normal distribution that is cut at two of it.
+
 
 class Random(Feedback):
     """Fixed random weights `B`, distributed as `W`: feedback alignment (Lillicrap et al., 2016).
@@ -87,4 +89,9 @@ def deviation(step: Affine) -> float:
         return (known["maxval"] - known["minval"]) / math.sqrt(12)
     if isinstance(initializer, keras.initializers.RandomNormal):
         return known["stddev"]
+    if isinstance(initializer, keras.initializers.TruncatedNormal):
+        return known["stddev"] * _TRUNCATED
+    if isinstance(initializer, keras.initializers.Orthogonal):
+        *rows, columns = step.kernel.shape
+        return known["gain"] / math.sqrt(max(math.prod(rows), columns))
     return step.magnitude

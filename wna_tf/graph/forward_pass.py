@@ -134,15 +134,17 @@ class Evaluation:
         self,
         weights: Mapping[int, tf.Tensor],
         perturbed: Mapping[Value, tf.Tensor] = MappingProxyType({}),
+        places: Sequence[Value] | None = None,
     ) -> list[Tangent]:
         """Pushes tangents forward: the network's Jacobian-vector product.
 
         Args:
             weights: Tangents of weights, by the `id` of the variable; zero for those left out.
             perturbed: Tangents that are added at some places behind maps, [batch, ...].
+            places: Where tangents are asked for; None for the outputs.
 
         Returns:
-            The tangent of every output, [batch, ...]; None where it is zero.
+            The tangent at each of these places, [batch, ...]; None where it is zero.
         """
         tangents: dict[Value, Tangent] = {}
         for step in self.program.maps:
@@ -156,7 +158,8 @@ class Evaluation:
             ):
                 given = [part for part in parts if part is not None]
                 tangents[place] = tf.add_n(given) if given[1:] else next(iter(given), None)
-        return [tangents.get(place) for place in self.program.outputs]
+        asked = self.program.outputs if places is None else places
+        return [tangents.get(place) for place in asked]
 
 
 class Networks:

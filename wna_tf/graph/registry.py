@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -59,12 +59,14 @@ class Emitter:
         training: Whether layers are in training mode.
         batch_statistics: The `id` of each layer that normalizes by the statistics of a batch in
             training, which it does in inference too; filled in training mode.
+        trained: The `id` of every variable that learns, or did until it was frozen.
     """
 
-    def __init__(self, training: bool, batch_statistics: set[int]):
+    def __init__(self, training: bool, batch_statistics: set[int], trained: Collection[int]):
         self.maps: list[Map] = []
         self.size = 0
         self.training = training
+        self.trained = trained
         self._batch_statistics = batch_statistics
 
     def new_value(self) -> Value:
@@ -198,7 +200,8 @@ class Emitter:
             return operation(*filled_args, **filled_kwargs)
 
         outputs = [self.new_value() for _ in range(num_outputs)]
-        weights = () if layer is None else tuple(layer.trainable_variables)
+        variables = [] if layer is None else layer.variables
+        weights = tuple(variable for variable in variables if id(variable) in self.trained)
         name = str(getattr(operation, "name", None) or getattr(operation, "__name__", "function"))
         self.maps.append(kind(name, inputs, tuple(outputs), weights, apply, **fields))
         return outputs

@@ -1,7 +1,7 @@
 """Tracing: from a Keras network to a program of maps."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -28,11 +28,13 @@ from wna_tf.graph.replay import sources
 from wna_tf.graph.signature import Signature
 
 
-def trace(network: keras.Model) -> Program:
+def trace(network: keras.Model, trained: Collection[int] = ()) -> Program:
     """Writes a network as a program.
 
     Args:
         network: A built Keras model, with any layers. It is called once, in a graph of its own.
+        trained: The `id` of variables that have learned and are frozen now; the program has them
+            as weights beside those that are trainable.
 
     Returns:
         The program.
@@ -42,12 +44,14 @@ def trace(network: keras.Model) -> Program:
             rightly; the message names the layer and the reason.
     """
     signature = Signature(network)
+    learn = {*trained, *(id(variable) for variable in network.variables if variable.trainable)}
     batch_statistics: set[int] = set()
 
     def trace_in(training: bool) -> Program:
         infer = functools.partial(trace_in, False)
+        emitter = functools.partial(Emitter, training, batch_statistics, learn)
         try:
-            return _trace(signature, training, batch_statistics, infer)
+            return _trace(signature, emitter, infer)
         except Refused as reason:
             raise ValueError(
                 f"Expected layers that every rule trains rightly. Received: {reason}"
@@ -57,12 +61,12 @@ def trace(network: keras.Model) -> Program:
 
 
 def _trace(
-    signature: Signature, training: bool, batch_statistics: set[int], infer: Callable[[], Program]
+    signature: Signature, emitter: Callable[[], Emitter], infer: Callable[[], Program]
 ) -> Program:
-    recording = Recording(signature.network, signature.inputs, training)
+    recording = Recording(signature.network, signature.inputs, emitter().training)
     whole: set[Call] = set()
     while True:
-        tracer = _Tracer(recording, Emitter(training, batch_statistics), whole)
+        tracer = _Tracer(recording, emitter(), whole)
         try:
             return tracer.trace(signature, infer)
         except Refused as reason:
@@ -300,9 +304,7 @@ class _Tracer:
         if logits:
             replay = keep_logits(replay, [x.name in logits for x in outputs])
         read = [self._weights.get(x.outputs[0].name) for x in operations if x.type == "Placeholder"]
-        weights = tuple(
-            variable for variable in read if variable is not None and variable.trainable
-        )
+        weights = tuple(variable for variable in read if id(variable) in self._emit.trained)
         fields = {"is_symmetric": True} if kind is Activation else {}
         values = [self._found(x, self._emit.new_value()) for x in outputs]
         self._emit.maps.append(
