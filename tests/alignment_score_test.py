@@ -74,6 +74,28 @@ def test_a_network_that_learns_by_align_zero_is_its_own_companion():
         assert max(history[f"alignment_score_shuffled/{name}"]) < 0.9
 
 
+def test_a_companion_has_the_scale_of_the_learners_loss():
+    learner = make_learner(
+        "align_zero", keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5))
+    )
+    learner.optimizer.build(learner.trainable_variables)
+    learner.optimizer.dynamic_scale.assign(64)  # As after some steps without the score.
+    fit(learner, score := AlignmentScore(), epochs=2)
+    for ours, theirs in zip(score.companion, learner.trainable_variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_companion_does_not_decay_behind_an_optimizer_that_scales_the_loss():
+    inner = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    learner = make_learner("backprop", keras.optimizers.LossScaleOptimizer(inner))
+    x, _ = make_data(16)
+    fit(learner, score := AlignmentScore(), data=(x, learner.network(x)))  # Without an error.
+    initial = [variable.numpy() for variable in learner.initial_weights]
+    for variable, before in zip(score.companion, initial, strict=True):
+        np.testing.assert_allclose(variable, before, atol=1e-6)
+    assert np.all(np.abs(learner.trainable_variables[0] - 0.95 * initial[0]) < 1e-6)
+
+
 def test_a_companion_can_be_saved_and_restored():
     learner, other = (make_learner("align_zero", keras.optimizers.Adam(0.01)) for _ in range(2))
     score, restored = AlignmentScore(), AlignmentScore()

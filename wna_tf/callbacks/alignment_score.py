@@ -95,7 +95,8 @@ class AlignmentScore(Diagnostic):
             optimizer = model.optimizer
             self._optimizer = type(optimizer).from_config(optimizer.get_config())
             # The update is the rule's alone, whatever decays the learner's weights.
-            self._optimizer.exclude_from_weight_decay(var_list=self.companion)
+            inner = getattr(self._optimizer, "inner_optimizer", self._optimizer)
+            inner.exclude_from_weight_decay(var_list=self.companion)
             self._optimizer.build(self.companion)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -121,6 +122,9 @@ class AlignmentScore(Diagnostic):
         rate = learner.optimizer.learning_rate
         if isinstance(rate, keras.Variable):  # Not a schedule, which the companion has too.
             self._optimizer.learning_rate.assign(rate)
+        if isinstance(learner.optimizer, keras.optimizers.LossScaleOptimizer):
+            # The learner's error has its scale, and what is not finite is left out by each.
+            self._optimizer.dynamic_scale.assign(learner.optimizer.dynamic_scale)
         self._optimizer.apply_gradients(
             [(credit[key], weight) for key, weight in self._weights.items() if key in credit]
         )
