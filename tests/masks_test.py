@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import wna_tf
@@ -103,3 +104,19 @@ def test_nothing_learns_from_what_is_masked(pair):
         for update, same in zip(*updates, strict=True):
             assert np.any(update)
             np.testing.assert_allclose(same, update, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["backprop", "align_ada"])
+def test_replicas_count_what_is_left_on_all_of_them(rule, mirrored):
+    # Steps that count: 8 and 2 on two replicas, 8 and 2, 2 and none.
+    learners = []
+    for devices in (tf.distribute.get_strategy(), mirrored):
+        with devices.scope():
+            learners.append(wna_tf.Learner(tagger(), rule))
+            learners[-1].compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    for chosen in ([2, 0, 1, 3], [0, 2, 1], [1, 3]):
+        data = tf.data.Dataset.from_tensors((IDS[chosen], TAGS[chosen]))
+        for learner in learners:
+            learner.fit(data, verbose=0)
+    for one, two in zip(*(learner.get_weights() for learner in learners), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)

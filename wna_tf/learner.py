@@ -367,7 +367,13 @@ class Learner(Trainer):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])
-        context, errors = self._share(networks, watched.errors(derivatives), x, y, sample_weight)
+        share = replicas.share(x)
+        derivatives = [
+            replicas.over_all(derivative, mask, share)
+            for derivative, mask in zip(derivatives, watched.masks, strict=True)
+        ]
+        data = x, y, sample_weight
+        context, errors = self._share(networks, watched.errors(derivatives), share, *data)
         source = self.rule.feedback
         credited = self.credit.assign(context, source, errors)
         context = dataclasses.replace(context, updates=credited.updates, deltas=credited.deltas)
@@ -391,14 +397,20 @@ class Learner(Trainer):
         return Step(networks, errors, updates, learned, context, loss, watched.outputs)
 
     def _share(
-        self, networks: Networks, errors: Errors, x: Any, y: Any, sample_weight: Any
+        self,
+        networks: Networks,
+        errors: Errors,
+        share: tf.Tensor | None,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
     ) -> tuple[Context, Errors]:
         """Returns what a feedback source may see of a batch, and this replica's part of its error.
 
         Keras takes the mean over replicas of means, which is not that of the batch when the last
         one cannot be divided equally.
         """
-        share, alone = replicas.share(x), errors
+        alone = errors
         if share is not None:
             self._check_reductions()
             count = tf.distribute.get_strategy().num_replicas_in_sync

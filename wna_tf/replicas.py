@@ -20,6 +20,27 @@ def share(x: Any) -> tf.Tensor | None:
     return size / context.all_reduce("sum", size)
 
 
+def over_all(
+    derivative: tf.Tensor | None, mask: tf.Tensor | None, share: tf.Tensor | None
+) -> tf.Tensor | None:
+    """Returns a derivative of a mean over the entries that a mask leaves, so that replicas add up.
+
+    Keras's mean is over what the mask leaves on this replica. With this replica's share of the
+    examples, which is to be multiplied by, it becomes that over what it leaves on all of them.
+
+    Args:
+        derivative: The derivative; None if there is none.
+        mask: The mask, [batch, ...]; None if there is none.
+        share: This replica's share of the examples; None if there is one replica.
+    """
+    if derivative is None or mask is None or share is None:
+        return derivative
+    valid = tf.reduce_sum(tf.cast(mask, "float32"))
+    every = tf.distribute.get_replica_context().all_reduce("sum", valid)
+    factor = tf.math.divide_no_nan(valid, every * share)
+    return derivative * tf.cast(factor, derivative.dtype)
+
+
 def examples(x: Any) -> tuple[tf.Tensor, tf.Tensor] | None:
     """Returns where this replica's examples begin in a global batch, and how many that has.
 

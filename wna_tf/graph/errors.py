@@ -30,6 +30,7 @@ class Watched:
         outputs: The outputs as new tensors, with masks: one that is there twice has two errors.
         losses: What layers add to the loss.
         tensors: All that a loss may look at.
+        masks: The mask of each of these, [batch, ...], or None.
     """
 
     def __init__(
@@ -47,13 +48,15 @@ class Watched:
             tf.identity(networks["current"].values[place.index]) for place in program.losses
         ]
         self.tensors = [*self.outputs, *self.losses]
+        self.masks = [*masks, *(None for _ in self.losses)]
         self._logits: list[tuple[Local, tf.Tensor]] = []
         places, shapes = networks.program.outputs, networks.program.shapes
-        for place, output, seen in zip(places, outputs, self.outputs, strict=True):
+        for place, output, seen, mask in zip(places, outputs, self.outputs, masks, strict=True):
             made_by = (step for step in networks.program.maps if place in step.outputs)
             logits, step = internals.logits_of(output), next(made_by, None)
             if logits is not None and isinstance(step, Local) and _is_last_activation(step, shapes):
                 self.tensors.append(tf.identity(logits))
+                self.masks.append(mask)
                 internals.set_logits(seen, self.tensors[-1])
                 self._logits.append((step, logits))
         tape.watch(self.tensors)
