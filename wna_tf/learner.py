@@ -367,13 +367,7 @@ class Learner(Trainer):
             scaled_loss = self.optimizer.scale_loss(loss) if self.optimizer else loss
         # A loss depends on variables themselves by regularizers alone.
         derivatives, penalties = tape.gradient(scaled_loss, [watched.tensors, variables])
-        share = replicas.share(x)
-        derivatives = [
-            replicas.over_all(derivative, mask, share)
-            for derivative, mask in zip(derivatives, watched.masks, strict=True)
-        ]
-        data = x, y, sample_weight
-        context, errors = self._share(networks, watched.errors(derivatives), share, *data)
+        context, errors = self._share(networks, watched, derivatives, (x, y, sample_weight))
         source = self.rule.feedback
         credited = self.credit.assign(context, source, errors)
         context = dataclasses.replace(context, updates=credited.updates, deltas=credited.deltas)
@@ -399,20 +393,21 @@ class Learner(Trainer):
     def _share(
         self,
         networks: Networks,
-        errors: Errors,
-        share: tf.Tensor | None,
-        x: Any,
-        y: Any,
-        sample_weight: Any,
+        watched: Watched,
+        derivatives: Sequence[tf.Tensor | None],
+        data: tuple[Any, Any, Any],
     ) -> tuple[Context, Errors]:
         """Returns what a feedback source may see of a batch, and this replica's part of its error.
 
         Keras takes the mean over replicas of means, which is not that of the batch when the last
         one cannot be divided equally.
         """
-        alone = errors
+        x, y, sample_weight = data
+        share = replicas.share(x)
+        pairs = zip(derivatives, watched.masks, strict=True)
+        alone = errors = watched.errors([replicas.over_all(*pair, share) for pair in pairs])
         if share is not None:
-            self._check_reductions()
+            replicas.check_reductions(self.loss)
             count = tf.distribute.get_strategy().num_replicas_in_sync
             alone = _scale(errors, count)
             errors = _scale(alone, share)
@@ -432,16 +427,6 @@ class Learner(Trainer):
             loss_scale=loss_scale,
         )
         return context, errors
-
-    def _check_reductions(self) -> None:
-        """Checks that losses are means over examples: of others no replica knows its part."""
-        losses = [some for some in keras.tree.flatten(self.loss) if isinstance(some, keras.Loss)]
-        others = {some.reduction for some in losses} - {"sum_over_batch_size", "mean"}
-        if others:
-            raise ValueError(
-                "Expected losses that are means over examples (reduction='sum_over_batch_size'), "
-                f"on several replicas. Received: {', '.join(map(repr, sorted(map(str, others))))}"
-            )
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the initial and the feedback weights; Keras calls it.

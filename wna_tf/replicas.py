@@ -20,6 +20,24 @@ def share(x: Any) -> tf.Tensor | None:
     return size / context.all_reduce("sum", size)
 
 
+def check_reductions(loss: Any) -> None:
+    """Checks that losses are means over examples: of others no replica knows its part.
+
+    Args:
+        loss: What `compile` took, at any depth.
+
+    Raises:
+        ValueError: If one is none.
+    """
+    losses = [some for some in keras.tree.flatten(loss) if isinstance(some, keras.Loss)]
+    others = {str(some.reduction) for some in losses} - {"sum_over_batch_size", "mean"}
+    if others:
+        raise ValueError(
+            "Expected losses that are means over examples (reduction='sum_over_batch_size'), "
+            f"on several replicas. Received: {', '.join(map(repr, sorted(others)))}"
+        )
+
+
 def over_all(
     derivative: tf.Tensor | None, mask: tf.Tensor | None, share: tf.Tensor | None
 ) -> tf.Tensor | None:
