@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from wna_tf import measures, progress
-from wna_tf.callbacks.diagnostic import Diagnostic, Sizes, compile_graph
+from wna_tf.callbacks.diagnostic import Diagnostic, Sizes, compile_graph, inner
 from wna_tf.credit import reverse_mode
 from wna_tf.feedback import Initial
 from wna_tf.graph.operators import Affine
@@ -95,8 +95,7 @@ class AlignmentScore(Diagnostic):
             optimizer = model.optimizer
             self._optimizer = type(optimizer).from_config(optimizer.get_config())
             # The update is the rule's alone, whatever decays the learner's weights.
-            inner = getattr(self._optimizer, "inner_optimizer", self._optimizer)
-            inner.exclude_from_weight_decay(var_list=self.companion)
+            inner(self._optimizer).exclude_from_weight_decay(var_list=self.companion)
             self._optimizer.build(self.companion)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:

@@ -19,6 +19,11 @@ def compile_graph(function: Callable, *args: Any) -> Callable:
     return tf.function(function, autograph=False).get_concrete_function(*args)
 
 
+def inner(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that decays weights: that inside of one that scales the loss."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 class Sizes(NamedTuple):
     """What a plan knows of an affine map.
 

@@ -2,6 +2,8 @@
 
 import keras
 
+from wna_tf.callbacks.diagnostic import inner
+
 
 class RidgeUntil(keras.callbacks.Callback):
     """Switches the optimizer's weight decay off when some epochs are over.
@@ -18,8 +20,7 @@ class RidgeUntil(keras.callbacks.Callback):
         self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        # Around it is one that scales the loss, where precision asks for that.
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        optimizer = inner(self.model.optimizer)
         if epoch >= self.epochs and optimizer.weight_decay:
             optimizer.weight_decay = None
             self.model.make_train_function(force=True)
