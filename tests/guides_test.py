@@ -4,7 +4,6 @@ import ast
 import importlib
 import re
 
-import keras
 import pytest
 
 import wna_tf
@@ -34,9 +33,9 @@ def kept(name):
     return (FOLDER / f"{name}.txt").read_text()
 
 
+@pytest.mark.usefixtures("names_from_the_start")
 @pytest.mark.parametrize("name", PAGES)
 def test_its_script_prints_what_is_kept(name, tmp_path, monkeypatch, capsys, forget):
-    keras.backend.clear_session()  # Layers have the names that they have in a process of their own.
     monkeypatch.chdir(tmp_path)
     script = importlib.import_module(f"examples.{name}")
     for constant, value in SHORTENED.get(name, {}).items():
